@@ -1,0 +1,1 @@
+"""ReasonRL: reinforcement learning for reasoning models as a Kubernetes resource."""
