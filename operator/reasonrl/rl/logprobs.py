@@ -1,0 +1,312 @@
+"""Log-probabilities and entropy through the language-model head, a chunk of tokens at a time.
+
+The logits of a step, `[tokens, vocab]`, are by far its largest tensor; here they exist for `chunk_tokens` rows at once and are never
+kept. `token_logprobs` is an ordinary differentiable function that computes a chunk's logits again in backward. `fused_head_loss`
+serves losses that are sums over tokens: the derivative with respect to a chunk's log-probs is known as soon as the chunk is, so its
+logits are computed once, turned into gradients on the spot, and dropped. `inference_logprobs` is the forward pass alone.
+
+Notation: `z = (hidden · headᵀ + bias) / temperature`, `p = softmax(z)`. With `g = ∂L/∂log p_target` and `c = ∂L/∂H`,
+`∂L/∂z = g · (onehot − p) − c · p · (log p + H)`. The first term needs no pass over `[chunk, vocab]`: a row's `g` scales the rows of
+`p · head` and of `hidden` instead, and so does the softmax's denominator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+ChunkLoss = Callable[[Tensor, Tensor, slice], Tensor]
+"""`(logprobs [chunk], entropy [chunk], rows) -> scalar`: the summed loss of the tokens `rows`. Differentiable in both tensors."""
+
+
+class HeadLoss(NamedTuple):
+    """`loss` is a differentiable scalar; `logprobs` and `entropy` `[tokens]` (nats) are detached, for statistics."""
+
+    loss: Tensor
+    logprobs: Tensor
+    entropy: Tensor
+
+
+def token_logprobs(
+    hidden: Tensor,
+    head_weight: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float,
+    chunk_tokens: int,
+    head_bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Log-prob of each target and entropy of each distribution, both `[tokens]` in nats and differentiable.
+
+    `hidden` `[tokens, hidden]`, `head_weight` `[vocab, hidden]` of the same dtype, `targets` int64 `[tokens]`, `head_bias` `[vocab]`.
+    The results are float32 (float64 for float64 inputs); bfloat16 logits are widened before the softmax. Memory is
+    `O(chunk_tokens · vocab)` in forward and in backward, at the price of one more matrix product in backward. When no input
+    requires a gradient, nothing is kept.
+
+    Raises `ValueError` for a temperature or chunk that is not positive, or for shapes or dtypes that do not fit.
+    """
+    head = _Head.checked(hidden, head_weight, head_bias, targets, temperature=temperature, chunk_tokens=chunk_tokens)
+    logprobs, entropy = _TokenLogprobs.apply(hidden, head_weight, head_bias, targets, head)  # type: ignore[no-untyped-call]
+    return logprobs, entropy
+
+
+def fused_head_loss(
+    hidden: Tensor,
+    head_weight: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float,
+    chunk_tokens: int,
+    loss_of_chunk: ChunkLoss,
+    head_bias: Tensor | None = None,
+) -> HeadLoss:
+    """Sum of `loss_of_chunk` over the chunks, with its gradient taken while the chunk's logits are at hand.
+
+    Shapes, dtypes and errors as in `token_logprobs`, and the same gradient with respect to `hidden`, `head_weight` and `head_bias`
+    as `loss_of_chunk` applied to its results. The loss must be a sum over tokens: a term that needs other tokens' log-probs (a
+    sequence ratio) must take the plain path. The gradients, `[tokens, hidden]` and `[vocab, hidden]`, are ready after the
+    forward pass; backward only scales them. No second derivative. An entropy that the loss does not use costs no gradient.
+    """
+    head = _Head.checked(hidden, head_weight, head_bias, targets, temperature=temperature, chunk_tokens=chunk_tokens)
+    inputs = (hidden, head_weight) if head_bias is None else (hidden, head_weight, head_bias)
+    needs_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    loss, logprobs, entropy = _FusedHeadLoss.apply(  # type: ignore[no-untyped-call]
+        hidden, head_weight, head_bias, targets, head, loss_of_chunk, needs_gradient
+    )
+    return HeadLoss(loss, logprobs, entropy)
+
+
+@torch.no_grad()
+def inference_logprobs(
+    hidden: Tensor,
+    head_weight: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float,
+    chunk_tokens: int,
+    head_bias: Tensor | None = None,
+) -> Tensor:
+    """Log-probs `[tokens]` alone, without gradient or entropy: for reference and old policies. Shapes as in `token_logprobs`."""
+    head = _Head.checked(hidden, head_weight, head_bias, targets, temperature=temperature, chunk_tokens=chunk_tokens)
+    logprobs = torch.empty(hidden.shape[0], dtype=head.compute_dtype, device=hidden.device)
+    for rows in head.chunks(hidden.shape[0]):
+        shifted = head.shifted_logits(hidden[rows], head_weight, head_bias)
+        target = shifted.gather(1, targets[rows, None]).squeeze(1)
+        logprobs[rows] = target - shifted.exp_().sum(dim=1).log()
+    return logprobs
+
+
+class _Softmax(NamedTuple):
+    """One chunk's distribution, unnormalised. `exponentials` and `shifted` `[chunk, vocab]` are scratch for the gradient."""
+
+    exponentials: Tensor
+    shifted: Tensor
+    total: Tensor
+    logprobs: Tensor
+    entropy: Tensor
+
+
+@dataclass(slots=True)
+class _Gradients:
+    """What one backward through the head accumulates, in the compute dtype for the head's parameters."""
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The constants of one call."""
+
+    inverse_temperature: float
+    chunk_tokens: int
+    compute_dtype: torch.dtype
+
+    @classmethod
+    def checked(
+        cls, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *, temperature: float, chunk_tokens: int
+    ) -> _Head:
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive to score tokens, got {temperature}; score greedy samples at temperature 1")
+        if chunk_tokens < 1:
+            raise ValueError(f"chunk_tokens must be at least 1, got {chunk_tokens}")
+        if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
+            raise ValueError(f"hidden {list(hidden.shape)} and head_weight {list(weight.shape)} must be [tokens, h] and [vocab, h]")
+        if targets.shape != hidden.shape[:1]:
+            raise ValueError(f"targets {list(targets.shape)} must have one id for each of the {hidden.shape[0]} rows of hidden")
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise ValueError(f"head_bias {list(bias.shape)} must have one value for each of the {weight.shape[0]} rows of head_weight")
+        if hidden.dtype != weight.dtype:
+            raise ValueError(
+                f"hidden is {hidden.dtype} and head_weight {weight.dtype}: cast one of them, so that the loss of precision is yours"
+            )
+        compute = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        return cls(inverse_temperature=1.0 / temperature, chunk_tokens=chunk_tokens, compute_dtype=compute)
+
+    def chunks(self, tokens: int) -> Iterator[slice]:
+        for start in range(0, tokens, self.chunk_tokens):
+            yield slice(start, min(start + self.chunk_tokens, tokens))
+
+    def shifted_logits(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """`z` less its row maximum, `[chunk, vocab]` in the compute dtype."""
+        logits = torch.mm(hidden, weight.t()).to(self.compute_dtype)
+        if bias is not None:
+            logits.add_(bias)
+        if self.inverse_temperature != 1.0:
+            logits.mul_(self.inverse_temperature)
+        return logits.sub_(logits.amax(dim=1, keepdim=True))
+
+    def softmax(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> _Softmax:
+        shifted = self.shifted_logits(hidden, weight, bias)
+        exponentials = shifted.exp()
+        total = exponentials.sum(dim=1)
+        log_total = total.log()
+        logprobs = shifted.gather(1, targets[:, None]).squeeze(1) - log_total
+        entropy = log_total - torch.linalg.vecdot(exponentials, shifted) / total
+        return _Softmax(exponentials, shifted, total, logprobs, entropy)
+
+    def accumulate(
+        self,
+        chunk: _Softmax,
+        *,
+        logprob_gradient: Tensor,
+        entropy_gradient: Tensor | None,
+        rows: slice,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        into: _Gradients,
+    ) -> None:
+        """Adds the chunk's share of every gradient; `chunk`'s tensors are overwritten."""
+        slope = chunk.exponentials
+        if entropy_gradient is None:
+            row_scale = -logprob_gradient / chunk.total
+            at_target = -chunk.total
+        else:
+            surprise = chunk.shifted.add_((chunk.entropy - chunk.total.log())[:, None])
+            slope.mul_(surprise.mul_(entropy_gradient[:, None]).add_(logprob_gradient[:, None]))
+            row_scale = -1.0 / chunk.total
+            at_target = -logprob_gradient * chunk.total
+        slope.scatter_add_(1, targets[:, None], at_target[:, None])
+        row_scale = row_scale.mul_(self.inverse_temperature)[:, None]
+        if into.bias is not None:
+            into.bias.add_((slope.t() @ row_scale).squeeze(1))
+        slope = slope.to(weight.dtype)
+        into.hidden[rows] = (slope @ weight) * row_scale
+        scaled_hidden = (hidden * row_scale).to(weight.dtype)
+        if into.weight.dtype == weight.dtype:
+            into.weight.addmm_(slope.t(), scaled_hidden)
+        else:
+            into.weight.add_(slope.t() @ scaled_hidden)
+
+    def empty_gradients(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> _Gradients:
+        return _Gradients(
+            hidden=torch.empty_like(hidden),
+            weight=torch.zeros_like(weight, dtype=self.compute_dtype),
+            bias=None if bias is None else torch.zeros_like(bias, dtype=self.compute_dtype),
+        )
+
+
+class _TokenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, head: _Head) -> tuple[Tensor, Tensor]:
+        logprobs = torch.empty(hidden.shape[0], dtype=head.compute_dtype, device=hidden.device)
+        entropy = torch.empty_like(logprobs)
+        for rows in head.chunks(hidden.shape[0]):
+            chunk = head.softmax(hidden[rows], weight, bias, targets[rows])
+            logprobs[rows] = chunk.logprobs
+            entropy[rows] = chunk.entropy
+        ctx.save_for_backward(hidden, weight, bias, targets)
+        ctx.head = head
+        ctx.set_materialize_grads(False)
+        return logprobs, entropy
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, logprob_gradient: Tensor | None, entropy_gradient: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        hidden, weight, bias, targets = ctx.saved_tensors
+        head: _Head = ctx.head
+        if logprob_gradient is None:
+            logprob_gradient = torch.zeros(hidden.shape[0], dtype=head.compute_dtype, device=hidden.device)
+        gradients = head.empty_gradients(hidden, weight, bias)
+        for rows in head.chunks(hidden.shape[0]):
+            head.accumulate(
+                head.softmax(hidden[rows], weight, bias, targets[rows]),
+                logprob_gradient=logprob_gradient[rows],
+                entropy_gradient=None if entropy_gradient is None else entropy_gradient[rows],
+                rows=rows,
+                hidden=hidden[rows],
+                weight=weight,
+                targets=targets[rows],
+                into=gradients,
+            )
+        bias_gradient = None if gradients.bias is None else gradients.bias.to(bias.dtype)
+        return gradients.hidden, gradients.weight.to(weight.dtype), bias_gradient, None, None
+
+
+class _FusedHeadLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        head: _Head,
+        loss_of_chunk: ChunkLoss,
+        needs_gradient: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        logprobs = torch.empty(hidden.shape[0], dtype=head.compute_dtype, device=hidden.device)
+        entropy = torch.empty_like(logprobs)
+        loss = torch.zeros((), dtype=head.compute_dtype, device=hidden.device)
+        gradients = head.empty_gradients(hidden, weight, bias) if needs_gradient else None
+        for rows in head.chunks(hidden.shape[0]):
+            chunk = head.softmax(hidden[rows], weight, bias, targets[rows])
+            logprobs[rows] = chunk.logprobs
+            entropy[rows] = chunk.entropy
+            if gradients is None:
+                loss += loss_of_chunk(chunk.logprobs, chunk.entropy, rows)
+                continue
+            with torch.enable_grad():
+                leaves = (chunk.logprobs.detach().requires_grad_(), chunk.entropy.detach().requires_grad_())
+                chunk_loss = loss_of_chunk(*leaves, rows)
+                logprob_gradient, entropy_gradient = torch.autograd.grad(chunk_loss, leaves, allow_unused=True)
+            loss += chunk_loss.detach()
+            head.accumulate(
+                chunk,
+                logprob_gradient=torch.zeros_like(chunk.logprobs) if logprob_gradient is None else logprob_gradient,
+                entropy_gradient=entropy_gradient,
+                rows=rows,
+                hidden=hidden[rows],
+                weight=weight,
+                targets=targets[rows],
+                into=gradients,
+            )
+        if gradients is not None:
+            ctx.save_for_backward(gradients.hidden, gradients.weight, gradients.bias)
+            ctx.dtype = weight.dtype
+        ctx.mark_non_differentiable(logprobs, entropy)
+        return loss, logprobs, entropy
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, upstream: Tensor, _logprobs: Tensor, _entropy: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, None, None, None, None]:
+        hidden, weight, bias = ctx.saved_tensors
+        return (
+            hidden * upstream.to(hidden.dtype),
+            (weight * upstream).to(ctx.dtype),
+            None if bias is None else (bias * upstream).to(ctx.dtype),
+            None,
+            None,
+            None,
+            None,
+        )
