@@ -1,0 +1,17 @@
+# Two commands do all the set-up on a fresh machine: make demo, make test. PYTHON=… names another interpreter.
+.PHONY: demo test lint format bench
+
+demo:
+	@scripts/setup train && scripts/demo
+
+test:
+	@scripts/setup train,cpu,test,bench && scripts/test $(ARGS)
+
+lint:
+	@scripts/setup train,cpu,test,bench && scripts/lint
+
+format:
+	@scripts/setup train,cpu,test,bench && .venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+bench:
+	@scripts/setup train,cpu,test,bench && scripts/bench $(ARGS)
