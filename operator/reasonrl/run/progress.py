@@ -6,7 +6,9 @@ of questions) is not in it, so it cannot go out of step with the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from reasonrl.api.phase_trigger import StepSignals
 
@@ -34,3 +36,14 @@ class Progress:
     evaluated_step: int | None = None
     awaiting_advance: bool = False
     finished: bool = False
+
+
+def write_progress(path: Path, progress: Progress) -> None:
+    path.write_text(json.dumps(asdict(progress), indent=1))
+
+
+def read_progress(path: Path) -> Progress:
+    raw = json.loads(path.read_text())
+    raw["phase_signals"] = [StepSignals(**signals) for signals in raw["phase_signals"]]
+    raw["scores"] = {int(step): found for step, found in raw["scores"].items()}
+    return Progress(**raw)

@@ -48,7 +48,7 @@ class UpdateSetting:
 
 @dataclass(frozen=True, slots=True)
 class UpdateStats:
-    """Token-weighted means over all optimizer updates of one step; None where it does not apply."""
+    """Means over the tokens that took part in a gradient, over all optimizer updates of one step; zeros when none did."""
 
     loss: float
     entropy: float
@@ -57,9 +57,6 @@ class UpdateStats:
     sampler_gap_mean: float
     """Mean |trainer − sampler| log-prob of the sampled tokens, before the first update (nats)."""
     sampler_gap_max: float
-    kl_k1: float | None
-    kl_k2: float | None
-    kl_k3: float | None
     updates: int
     tokens: int
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from reasonrl.rl.aggregation import token_weights
 from reasonrl.rl.entropy import entropy_bonus
 from reasonrl.rl.importance import importance_weights
-from reasonrl.rl.kl import estimates, kl_estimate
+from reasonrl.rl.kl import kl_estimate
 from reasonrl.rl.logprobs import fused_head_loss, inference_logprobs, token_logprobs
 from reasonrl.rl.losses import LOSSES, ClipSetting
 from reasonrl.train.batching import micro_batches
@@ -92,8 +92,11 @@ class TorchTrainer:
     def update(self, updates: Sequence[Sequence[TrainingSequence]], *, setting: UpdateSetting) -> UpdateStats:
         """One optimizer update for each inner sequence.
 
-        Raises TrainerError, before the optimizer moves, when a gradient is not finite.
+        Raises TrainerError, before the optimizer moves, when a gradient is not finite, or when KL is in the loss and a sequence comes
+        without reference log-probs.
         """
+        if self._kl_in_loss(setting) and any(each.reference_logprobs is None for sequences in updates for each in sequences):
+            raise TrainerError("KL is in the loss, but some sequences come without reference log-probs")
         self._fix_old_logprobs(updates, temperature=setting.temperature)
         totals = UpdateTotals()
         for group in self._optimizer.param_groups:
@@ -172,9 +175,11 @@ class TorchTrainer:
             loss.backward()  # type: ignore[no-untyped-call]
 
     def _has_gradient(self, sequence: TrainingSequence, setting: UpdateSetting) -> bool:
-        kl_in_loss = self._loss.kl is not None and self._loss.kl.placement == "loss" and setting.kl_coefficient != 0.0
-        terms = bool(sequence.advantages.any()) or kl_in_loss or setting.entropy_coefficient != 0.0
+        terms = bool(sequence.advantages.any()) or self._kl_in_loss(setting) or setting.entropy_coefficient != 0.0
         return terms and bool(sequence.mask.any())
+
+    def _kl_in_loss(self, setting: UpdateSetting) -> bool:
+        return self._loss.kl is not None and self._loss.kl.placement == "loss" and setting.kl_coefficient != 0.0
 
     def _token_tensors(self, batch: Sequence[TrainingSequence], weights: Sequence[Tensor]) -> _TokenTensors:
         def joined(parts: Iterable[Tensor | None]) -> Tensor | None:
@@ -246,12 +251,8 @@ class TorchTrainer:
             ClipSetting(low=setting.clip_low, high=setting.clip_high, dual=rules.dual_clip),
         )
         token_loss = policy.loss * corrected.weights
-        kl = None
-        if tokens.reference is not None and rules.kl is not None:
-            reference = tokens.reference[rows]
-            kl = estimates(logprobs.detach(), reference, clamp=rules.kl.clamp)
-            if rules.kl.placement == "loss" and setting.kl_coefficient != 0.0:
-                token_loss = token_loss + setting.kl_coefficient * kl_estimate(logprobs, reference, rules.kl)
+        if self._kl_in_loss(setting) and rules.kl is not None and tokens.reference is not None:
+            token_loss = token_loss + setting.kl_coefficient * kl_estimate(logprobs, tokens.reference[rows], rules.kl)
         if setting.entropy_coefficient != 0.0:
             token_loss = token_loss + entropy_bonus(entropy, coefficient=setting.entropy_coefficient)
         loss = (weights * token_loss).sum()
@@ -261,7 +262,6 @@ class TorchTrainer:
             entropy=entropy.detach(),
             clipped=policy.clipped,
             sampler_gap=(logprobs.detach() - sampler).abs() if first else None,
-            kl=kl,
         )
         return loss
 

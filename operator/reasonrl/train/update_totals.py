@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from reasonrl.rl.kl import KLEstimates
 from reasonrl.train.protocol import UpdateStats
 
 
@@ -22,12 +21,9 @@ class UpdateTotals:
     _gap_sum: list[Tensor] = field(default_factory=list)
     _gap_max: list[Tensor] = field(default_factory=list)
     _gap_tokens: list[Tensor] = field(default_factory=list)
-    _kl: list[Tensor] = field(default_factory=list)
     _gradient_norms: list[float] = field(default_factory=list)
 
-    def add_tokens(
-        self, *, loss: Tensor, mask: Tensor, entropy: Tensor, clipped: Tensor, sampler_gap: Tensor | None, kl: KLEstimates | None
-    ) -> None:
+    def add_tokens(self, *, loss: Tensor, mask: Tensor, entropy: Tensor, clipped: Tensor, sampler_gap: Tensor | None) -> None:
         """All `[tokens]` but `loss`, a scalar. `sampler_gap` is given for the tokens of the first update only."""
         self._loss.append(loss)
         self._tokens.append(mask.sum())
@@ -38,8 +34,6 @@ class UpdateTotals:
             self._gap_sum.append(masked.sum())
             self._gap_max.append(masked.max())
             self._gap_tokens.append(mask.sum())
-        if kl is not None:
-            self._kl.append(torch.stack([(each * mask).sum() for each in kl]))
 
     def add_update(self, *, gradient_norm: float) -> None:
         self._gradient_norms.append(gradient_norm)
@@ -49,7 +43,6 @@ class UpdateTotals:
         tokens = _total(self._tokens)
         divisor = max(tokens, 1.0)
         gap_tokens = max(_total(self._gap_tokens), 1.0)
-        kl = (torch.stack(self._kl).sum(dim=0) / divisor).tolist() if self._kl else [None, None, None]
         updates = len(self._gradient_norms)
         return UpdateStats(
             loss=_total(self._loss) / updates,
@@ -58,9 +51,6 @@ class UpdateTotals:
             gradient_norm=sum(self._gradient_norms) / updates,
             sampler_gap_mean=_total(self._gap_sum) / gap_tokens,
             sampler_gap_max=float(torch.stack(self._gap_max).max()) if self._gap_max else 0.0,
-            kl_k1=kl[0],
-            kl_k2=kl[1],
-            kl_k3=kl[2],
             updates=updates,
             tokens=int(tokens),
         )

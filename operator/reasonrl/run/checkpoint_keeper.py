@@ -1,0 +1,119 @@
+"""When a run saves, what goes into a checkpoint, and which ones stay.
+
+A checkpoint holds the trainer's files, the tokenizer beside the policy, and `progress.json`. One is due at the start when the weights
+cannot be had again (made from nothing, or warmed up), every so many steps, at each phase boundary, and at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from reasonrl.api.checkpoint_spec import CheckpointSpec
+from reasonrl.api.run_files import Event
+from reasonrl.run.checkpoint_store import CheckpointError, CheckpointStore, Manifest
+from reasonrl.run.progress import PROGRESS_FILE, Progress, read_progress, write_progress
+from reasonrl.run.retention import RetentionRule, steps_to_delete
+from reasonrl.train.protocol import Trainer
+from reasonrl.train.trainer_files import POLICY_DIRECTORY
+
+SAVE_ATTEMPTS = 3
+"""Failed saves in a row after which the run stops: it could no longer keep what it learns."""
+
+
+class CheckpointKeeper:
+    def __init__(
+        self,
+        store: CheckpointStore,
+        *,
+        trainer: Trainer,
+        tokenizer: PreTrainedTokenizerBase,
+        spec: CheckpointSpec,
+        spec_hash: str,
+        start_is_unique: bool,
+        record: Callable[[Event], None],
+    ) -> None:
+        self._store = store
+        self._trainer = trainer
+        self._tokenizer = tokenizer
+        self._spec = spec
+        self._spec_hash = spec_hash
+        self._start_is_unique = start_is_unique
+        self._record = record
+        self._failures = 0
+        self._saved_step: int | None = None
+
+    def save_if_due(self, progress: Progress) -> None:
+        """Saves when the step asks for it. A save that fails is an event and is tried again after the next step; the third failure in
+        a row raises CheckpointError."""
+        reason = self._reason(progress)
+        if reason is None and self._failures == 0:
+            return
+        try:
+            self.save(progress, reason=reason or "retry")
+        except CheckpointError as error:
+            self._failures += 1
+            self._event(progress.step, "CheckpointFailed", f"attempt {self._failures} of {SAVE_ATTEMPTS}: {error}")
+            if self._failures >= SAVE_ATTEMPTS or progress.finished:
+                raise
+        else:
+            self._failures = 0
+
+    def save(self, progress: Progress, *, reason: str) -> None:
+        """Raises CheckpointError when the disk refuses."""
+        if self._saved_step == progress.step:
+            return
+        started = time.monotonic()
+
+        def write(directory: Path) -> None:
+            self._trainer.save(directory)
+            self._tokenizer.save_pretrained(directory / POLICY_DIRECTORY)
+            write_progress(directory / PROGRESS_FILE, progress)
+
+        path = self._store.save(progress.step, write, metadata={"reason": reason, "specHash": self._spec_hash})
+        self._saved_step = progress.step
+        size = self._store.size(progress.step)
+        seconds = time.monotonic() - started
+        self._event(progress.step, "CheckpointSaved", f"{path.name} ({reason}), {size / 1e6:.1f} MB in {seconds:.2f} s")
+        self._retire(progress)
+
+    def restore(self) -> tuple[Progress, Manifest] | None:
+        """Loads the newest sound checkpoint into the trainer; None when there is none."""
+        found = self._store.latest_complete()
+        if found is None:
+            return None
+        path, manifest = found
+        self._trainer.load(path)
+        progress = read_progress(path / PROGRESS_FILE)
+        self._saved_step = progress.step
+        return progress, manifest
+
+    def _reason(self, progress: Progress) -> str | None:
+        every = self._spec.every_steps
+        if progress.finished:
+            return "end of the run"
+        if progress.step == 0:
+            return "start of training" if self._start_is_unique else None
+        if progress.phase_step == 0:
+            return "phase boundary"
+        if every > 0 and progress.step % every == 0:
+            return f"every {every} steps"
+        return None
+
+    def _retire(self, progress: Progress) -> None:
+        steps = self._store.steps()
+        best = self._spec.keep_best
+        rule = RetentionRule(
+            keep_last=self._spec.keep_last, keep_best=best.count if best else 0, max_bytes=self._spec.max_bytes
+        )
+        scores = {step: found[best.metric] for step, found in progress.scores.items() if best and best.metric in found}
+        for step in steps_to_delete({step: self._store.size(step) for step in steps}, scores, rule):
+            self._store.delete(step)
+        kept = set(self._store.steps())
+        progress.scores = {step: found for step, found in progress.scores.items() if step in kept or step == progress.step}
+
+    def _event(self, step: int, reason: str, message: str) -> None:
+        self._record(Event(time=time.time(), step=step, reason=reason, message=message))

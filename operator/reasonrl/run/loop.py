@@ -1,0 +1,165 @@
+"""The algorithm: sample, grade, learn, load, again.
+
+Between steps the run is whole: weights, progress and telemetry agree, and a checkpoint can be taken. Within a step everything before
+the optimizer update may be dropped and done again with the same result, because every random choice is a function of the seed and
+the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reasonrl.api.job import ReasoningRLJob
+from reasonrl.api.run_files import EvaluationMetrics
+from reasonrl.api.setting import StepSetting, setting_at
+from reasonrl.rl.records import GradedGroup, Group, Prompt
+from reasonrl.rollout.protocol import RolloutEngine, SamplingSetting
+from reasonrl.run.checkpoint_keeper import CheckpointKeeper
+from reasonrl.run.evaluation import Benchmark, evaluate
+from reasonrl.run.grading import Grader
+from reasonrl.run.learning_batch import BatchRules, LearningBatch, learning_batch
+from reasonrl.run.progress import Progress
+from reasonrl.run.reward_failure import check_rewards
+from reasonrl.run.seeds import derive_seed, seed_global_generators
+from reasonrl.run.step_metrics import StepResult
+from reasonrl.run.step_signals import observe_step
+from reasonrl.run.stop_request import StopRequest
+from reasonrl.run.stopwatch import Stopwatch
+from reasonrl.run.telemetry.telemetry import Telemetry
+from reasonrl.run.transitions import advance_phase, next_adaptive_coefficients, reset_reference_if_due
+from reasonrl.train.protocol import Trainer, UpdateSetting
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """All parts of one run. `take_prompts(cursor, count)` returns the next prompts and the cursor after them."""
+
+    job: ReasoningRLJob
+    directory: Path
+    take_prompts: Callable[[int, int], tuple[list[Prompt], int]]
+    rollouts: RolloutEngine
+    grader: Grader
+    trainer: Trainer
+    batch_rules: BatchRules
+    benchmarks: Sequence[Benchmark]
+    telemetry: Telemetry
+    checkpoints: CheckpointKeeper
+    stop: StopRequest
+    stopwatch: Stopwatch
+    progress: Progress
+
+
+def train(run: Run) -> None:
+    """Runs until the last phase ends. Raises StopRequestedError, with the run whole, when a signal asks it to stop."""
+    while True:
+        evaluate_if_due(run)
+        with run.stopwatch.stage("checkpoint"):
+            run.checkpoints.save_if_due(run.progress)
+        if run.progress.finished:
+            return
+        train_one_step(run)
+
+
+def train_one_step(run: Run) -> None:
+    progress = run.progress
+    setting = current_setting(run)
+    seed_global_generators(run.job.spec.seed, progress.step)
+    with run.stop.droppable():
+        with run.stopwatch.stage("rollout"):
+            groups, cursor = sample_groups(run, setting)
+        with run.stopwatch.stage("grade"):
+            graded = run.grader.grade(groups, max_response_tokens=setting.max_response_tokens)
+            check_rewards(graded)
+        with run.stopwatch.stage("reference"):
+            batch = make_batch(run, graded, setting)
+    with run.stopwatch.stage("update"):
+        stats = run.trainer.update(batch.updates, setting=update_setting(setting))
+    with run.stopwatch.stage("weight_sync"):
+        run.rollouts.load(run.trainer.weights(), version=progress.step + 1)
+
+    result = StepResult(setting=setting, graded=graded, batch=batch, stats=stats, seconds=run.stopwatch.lap(), progress=progress)
+    progress.step += 1
+    progress.phase_step += 1
+    progress.cursor = cursor
+    next_adaptive_coefficients(run.job, progress, setting=setting, batch=batch, stats=stats)
+    observe_step(run.telemetry, result, rollouts=run.job.spec.telemetry)
+    reset_reference_if_due(run.job, progress, run.trainer, run.telemetry)
+    advance_phase(run.job, progress, result.signals, run.directory, run.telemetry)
+
+
+def current_setting(run: Run) -> StepSetting:
+    progress = run.progress
+    return setting_at(
+        run.job,
+        phase_index=progress.phase_index,
+        phase_step=progress.phase_step,
+        global_step=progress.step,
+        adaptive_kl=progress.adaptive_kl,
+        adaptive_entropy=progress.adaptive_entropy,
+    )
+
+
+def sample_groups(run: Run, setting: StepSetting) -> tuple[list[Group], int]:
+    prompts, cursor = run.take_prompts(run.progress.cursor, setting.prompts_per_step)
+    sampling = SamplingSetting(
+        max_response_tokens=setting.max_response_tokens,
+        temperature=setting.temperature,
+        seed=derive_seed(run.job.spec.seed, "rollout", run.progress.step),
+    )
+    sampled = run.rollouts.sample(prompts, responses_per_prompt=run.job.spec.algorithm.rollouts_per_prompt, setting=sampling)
+    step = run.progress.step
+    return [
+        Group(id=f"{step}-{index}", prompt=prompt, responses=responses)
+        for index, (prompt, responses) in enumerate(zip(prompts, sampled, strict=True))
+    ], cursor
+
+
+def make_batch(run: Run, graded: Sequence[GradedGroup], setting: StepSetting) -> LearningBatch:
+    kl = run.batch_rules.kl
+    return learning_batch(
+        graded,
+        run.batch_rules,
+        kl_coefficient=setting.kl_coefficient,
+        reference=None if kl is None else lambda rows: run.trainer.reference_logprobs(rows, temperature=setting.temperature),
+    )
+
+
+def update_setting(setting: StepSetting) -> UpdateSetting:
+    return UpdateSetting(
+        learning_rate=setting.learning_rate,
+        temperature=setting.temperature,
+        kl_coefficient=setting.kl_coefficient,
+        entropy_coefficient=setting.entropy_coefficient,
+        clip_low=setting.clip_low,
+        clip_high=setting.clip_high,
+        constant_length=setting.max_response_tokens,
+    )
+
+
+def evaluate_if_due(run: Run) -> None:
+    """Evaluates the current weights once: before training, every so many steps, and at the end."""
+    spec, progress = run.job.spec.evaluation, run.progress
+    regular = spec.every_steps > 0 and progress.step > 0 and progress.step % spec.every_steps == 0
+    due = regular or progress.finished or (progress.step == 0 and spec.at_start)
+    if not due or progress.evaluated_step == progress.step:
+        return
+    phase = run.job.spec.phases[progress.phase_index]
+    found: list[EvaluationMetrics] = []
+    with run.stop.droppable(), run.stopwatch.stage("evaluation"):
+        for benchmark in run.benchmarks:
+            metrics, _ = evaluate(
+                benchmark,
+                run.rollouts,
+                lambda groups, limit: run.grader.grade(groups, max_response_tokens=limit),
+                step=progress.step,
+                phase_name=phase.name,
+                phase_limit=phase.max_response_tokens,
+                seed=run.job.spec.seed,
+            )
+            found.append(metrics)
+    for metrics in found:
+        run.telemetry.evaluation(metrics)
+    progress.scores[progress.step] = {**progress.scores.get(progress.step, {}), **{each.benchmark: each.accuracy for each in found}}
+    progress.evaluated_step = progress.step

@@ -1,0 +1,78 @@
+"""What may change between two steps: the phase, the adaptive coefficients, the reference model. Each change is an event."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from reasonrl.api.job import ReasoningRLJob
+from reasonrl.api.phase_trigger import StepSignals, phase_end_reason
+from reasonrl.api.run_files import Event
+from reasonrl.api.schedules import next_adaptive_entropy, next_adaptive_kl
+from reasonrl.api.setting import StepSetting
+from reasonrl.run.control import take_advance
+from reasonrl.run.learning_batch import LearningBatch
+from reasonrl.run.progress import Progress
+from reasonrl.run.telemetry.telemetry import Telemetry
+from reasonrl.train.protocol import Trainer, UpdateStats
+
+
+def record_event(telemetry: Telemetry, step: int, reason: str, message: str) -> None:
+    telemetry.event(Event(time=time.time(), step=step, reason=reason, message=message))
+
+
+def advance_phase(job: ReasoningRLJob, progress: Progress, signals: StepSignals, directory: Path, telemetry: Telemetry) -> None:
+    """Enters the next phase, or finishes the run, when a trigger of the current one fires.
+
+    A phase with `advance: Manual` is entered on a person's word only; the phase before goes on training until then.
+    """
+    progress.phase_signals.append(signals)
+    reason = phase_end_reason(progress.phase_signals, job.spec.phases[progress.phase_index].until)
+    if reason is None and not progress.awaiting_advance:
+        return
+    if progress.phase_index + 1 == len(job.spec.phases):
+        progress.finished = True
+        record_event(telemetry, progress.step, "Completed", f"the last phase ended: {reason}")
+        return
+    following = job.spec.phases[progress.phase_index + 1]
+    if following.advance == "Manual" and not take_advance(directory):
+        if not progress.awaiting_advance:
+            progress.awaiting_advance = True
+            record_event(
+                telemetry,
+                progress.step,
+                "AwaitingAdvance",
+                f"phase {following.name} is due ({reason}) and waits for a person: reasonrl advance {directory}",
+            )
+        return
+    progress.phase_index += 1
+    progress.phase_step = 0
+    progress.phase_signals = []
+    progress.awaiting_advance = False
+    why = reason or "a person let it begin"
+    record_event(telemetry, progress.step, "PhaseEntered", f"{following.name}, {following.max_response_tokens} tokens: {why}")
+
+
+def next_adaptive_coefficients(
+    job: ReasoningRLJob, progress: Progress, *, setting: StepSetting, batch: LearningBatch, stats: UpdateStats
+) -> None:
+    """Adaptive KL and entropy coefficients are state: the next step's value follows from what this step showed."""
+    algorithm = job.spec.algorithm
+    if algorithm.kl is not None and algorithm.kl.schedule.type == "adaptive" and batch.kl is not None:
+        progress.adaptive_kl = next_adaptive_kl(
+            setting.kl_coefficient,
+            observed=batch.kl["k1"],
+            schedule=algorithm.kl.schedule,
+            samples=setting.prompts_per_step * algorithm.rollouts_per_prompt,
+        )
+    if algorithm.entropy.target is not None and stats.tokens > 0:
+        progress.adaptive_entropy = next_adaptive_entropy(setting.entropy_coefficient, observed=stats.entropy, entropy=algorithm.entropy)
+
+
+def reset_reference_if_due(job: ReasoningRLJob, progress: Progress, trainer: Trainer, telemetry: Telemetry) -> None:
+    reference = job.spec.model.reference
+    if reference.reset_every_steps == 0 or progress.step % reference.reset_every_steps != 0:
+        return
+    trainer.reset_reference(reset_optimizer=reference.reset_optimizer)
+    progress.reference_resets += 1
+    record_event(telemetry, progress.step, "ReferenceReset", f"reset {progress.reference_resets}: the reference is now the policy of this step")
