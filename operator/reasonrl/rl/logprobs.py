@@ -49,7 +49,7 @@ def token_logprobs(
 
     Raises `ValueError` for a temperature or chunk that is not positive, or for shapes or dtypes that do not fit.
     """
-    head = _Head.checked(hidden, head_weight, head_bias, targets, temperature=temperature, chunk_tokens=chunk_tokens)
+    head = _checked_head(hidden, head_weight, head_bias, targets, temperature=temperature, chunk_tokens=chunk_tokens)
     logprobs, entropy = _TokenLogprobs.apply(hidden, head_weight, head_bias, targets, head)  # type: ignore[no-untyped-call]
     return logprobs, entropy
 
@@ -69,9 +69,10 @@ def fused_head_loss(
     Shapes, dtypes and errors as in `token_logprobs`, and the same gradient with respect to `hidden`, `head_weight` and `head_bias`
     as `loss_of_chunk` applied to its results. The loss must be a sum over tokens: a term that needs other tokens' log-probs (a
     sequence ratio) must take the plain path. The gradients, `[tokens, hidden]` and `[vocab, hidden]`, are ready after the
-    forward pass; backward only scales them. No second derivative. An entropy that the loss does not use costs no gradient.
+    forward pass; backward only scales them and gives them away, so there is one backward and no second derivative. An entropy that
+    the loss does not use costs no gradient. Raises `RuntimeError` in a second backward.
     """
-    head = _Head.checked(hidden, head_weight, head_bias, targets, temperature=temperature, chunk_tokens=chunk_tokens)
+    head = _checked_head(hidden, head_weight, head_bias, targets, temperature=temperature, chunk_tokens=chunk_tokens)
     inputs = (hidden, head_weight) if head_bias is None else (hidden, head_weight, head_bias)
     needs_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     loss, logprobs, entropy = _FusedHeadLoss.apply(  # type: ignore[no-untyped-call]
@@ -91,20 +92,25 @@ def inference_logprobs(
     head_bias: Tensor | None = None,
 ) -> Tensor:
     """Log-probs `[tokens]` alone, without gradient or entropy: for reference and old policies. Shapes as in `token_logprobs`."""
-    head = _Head.checked(hidden, head_weight, head_bias, targets, temperature=temperature, chunk_tokens=chunk_tokens)
+    head = _checked_head(hidden, head_weight, head_bias, targets, temperature=temperature, chunk_tokens=chunk_tokens)
     logprobs = torch.empty(hidden.shape[0], dtype=head.compute_dtype, device=hidden.device)
+    work = head.workspace(hidden.shape[0])
     for rows in head.chunks(hidden.shape[0]):
-        shifted = head.shifted_logits(hidden[rows], head_weight, head_bias)
+        shifted = head.shifted_logits(hidden[rows], work)
         target = shifted.gather(1, targets[rows, None]).squeeze(1)
         logprobs[rows] = target - shifted.exp_().sum(dim=1).log()
     return logprobs
 
 
 class _Softmax(NamedTuple):
-    """One chunk's distribution, unnormalised. `exponentials` and `shifted` `[chunk, vocab]` are scratch for the gradient."""
+    """One chunk's distribution, unnormalised: with `s` the row of `z` less its maximum, `exponentials` is `exp(s)` and `products`
+    is `s · exp(s)`.
+
+    Both are `[chunk, vocab]` views of the workspace, overwritten by the gradient and by the next chunk; the rest is `[chunk]`.
+    """
 
     exponentials: Tensor
-    shifted: Tensor
+    products: Tensor
     total: Tensor
     logprobs: Tensor
     entropy: Tensor
@@ -112,7 +118,7 @@ class _Softmax(NamedTuple):
 
 @dataclass(slots=True)
 class _Gradients:
-    """What one backward through the head accumulates, in the compute dtype for the head's parameters."""
+    """What one backward through the head accumulates; the parameters' share in the compute dtype."""
 
     hidden: Tensor
     weight: Tensor
@@ -120,55 +126,67 @@ class _Gradients:
 
 
 @dataclass(frozen=True, slots=True)
+class _Workspace:
+    """`[chunk, vocab]` buffers, allocated once a call: on a CPU fresh pages cost as much as the arithmetic on them.
+
+    `narrow` is there when the head computes in a smaller dtype than the softmax.
+    """
+
+    logits: Tensor
+    exponentials: Tensor
+    narrow: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Head:
     """The constants of one call."""
 
+    weight: Tensor
+    bias: Tensor | None
     inverse_temperature: float
     chunk_tokens: int
     compute_dtype: torch.dtype
-
-    @classmethod
-    def checked(
-        cls, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *, temperature: float, chunk_tokens: int
-    ) -> _Head:
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive to score tokens, got {temperature}; score greedy samples at temperature 1")
-        if chunk_tokens < 1:
-            raise ValueError(f"chunk_tokens must be at least 1, got {chunk_tokens}")
-        if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
-            raise ValueError(f"hidden {list(hidden.shape)} and head_weight {list(weight.shape)} must be [tokens, h] and [vocab, h]")
-        if targets.shape != hidden.shape[:1]:
-            raise ValueError(f"targets {list(targets.shape)} must have one id for each of the {hidden.shape[0]} rows of hidden")
-        if bias is not None and bias.shape != weight.shape[:1]:
-            raise ValueError(f"head_bias {list(bias.shape)} must have one value for each of the {weight.shape[0]} rows of head_weight")
-        if hidden.dtype != weight.dtype:
-            raise ValueError(
-                f"hidden is {hidden.dtype} and head_weight {weight.dtype}: cast one of them, so that the loss of precision is yours"
-            )
-        compute = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        return cls(inverse_temperature=1.0 / temperature, chunk_tokens=chunk_tokens, compute_dtype=compute)
 
     def chunks(self, tokens: int) -> Iterator[slice]:
         for start in range(0, tokens, self.chunk_tokens):
             yield slice(start, min(start + self.chunk_tokens, tokens))
 
-    def shifted_logits(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """`z` less its row maximum, `[chunk, vocab]` in the compute dtype."""
-        logits = torch.mm(hidden, weight.t()).to(self.compute_dtype)
-        if bias is not None:
-            logits.add_(bias)
-        if self.inverse_temperature != 1.0:
-            logits.mul_(self.inverse_temperature)
+    def workspace(self, tokens: int) -> _Workspace:
+        shape = (min(self.chunk_tokens, tokens), self.weight.shape[0])
+        logits = self.weight.new_empty(shape, dtype=self.compute_dtype)
+        narrow = None if self.weight.dtype == self.compute_dtype else self.weight.new_empty(shape)
+        return _Workspace(logits=logits, exponentials=torch.empty_like(logits), narrow=narrow)
+
+    def empty_gradients(self, hidden: Tensor) -> _Gradients:
+        return _Gradients(
+            hidden=torch.empty_like(hidden),
+            weight=torch.zeros_like(self.weight, dtype=self.compute_dtype),
+            bias=None if self.bias is None else torch.zeros_like(self.bias, dtype=self.compute_dtype),
+        )
+
+    def shifted_logits(self, hidden: Tensor, work: _Workspace) -> Tensor:
+        """`z` less its row maximum, `[chunk, vocab]` in the workspace."""
+        logits = work.logits[: hidden.shape[0]]
+        products = logits if work.narrow is None else work.narrow[: hidden.shape[0]]
+        # The temperature rides along as the product's factor: no pass of its own over the logits.
+        if self.bias is None:
+            torch.addmm(products, hidden, self.weight.t(), beta=0.0, alpha=self.inverse_temperature, out=products)
+        else:
+            scale = self.inverse_temperature
+            torch.addmm(self.bias, hidden, self.weight.t(), beta=scale, alpha=scale, out=products)
+        if work.narrow is not None:
+            logits.copy_(products)
         return logits.sub_(logits.amax(dim=1, keepdim=True))
 
-    def softmax(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> _Softmax:
-        shifted = self.shifted_logits(hidden, weight, bias)
-        exponentials = shifted.exp()
+    def softmax(self, hidden: Tensor, targets: Tensor, work: _Workspace) -> _Softmax:
+        shifted = self.shifted_logits(hidden, work)
+        exponentials = torch.exp(shifted, out=work.exponentials[: hidden.shape[0]])
         total = exponentials.sum(dim=1)
         log_total = total.log()
         logprobs = shifted.gather(1, targets[:, None]).squeeze(1) - log_total
-        entropy = log_total - torch.linalg.vecdot(exponentials, shifted) / total
-        return _Softmax(exponentials, shifted, total, logprobs, entropy)
+        products = shifted.mul_(exponentials)
+        entropy = log_total - products.sum(dim=1) / total
+        return _Softmax(exponentials, products, total, logprobs, entropy)
 
     def accumulate(
         self,
@@ -178,38 +196,54 @@ class _Head:
         entropy_gradient: Tensor | None,
         rows: slice,
         hidden: Tensor,
-        weight: Tensor,
         targets: Tensor,
+        work: _Workspace,
         into: _Gradients,
     ) -> None:
-        """Adds the chunk's share of every gradient; `chunk`'s tensors are overwritten."""
+        """Adds the share of the chunk `rows` to every gradient. `hidden` and `targets` are those of the chunk."""
         slope = chunk.exponentials
         if entropy_gradient is None:
             row_scale = -logprob_gradient / chunk.total
             at_target = -chunk.total
         else:
-            surprise = chunk.shifted.add_((chunk.entropy - chunk.total.log())[:, None])
-            slope.mul_(surprise.mul_(entropy_gradient[:, None]).add_(logprob_gradient[:, None]))
+            constant = logprob_gradient + entropy_gradient * (chunk.entropy - chunk.total.log())
+            slope.mul_(constant[:, None]).addcmul_(chunk.products, entropy_gradient[:, None])
             row_scale = -1.0 / chunk.total
             at_target = -logprob_gradient * chunk.total
         slope.scatter_add_(1, targets[:, None], at_target[:, None])
         row_scale = row_scale.mul_(self.inverse_temperature)[:, None]
         if into.bias is not None:
-            into.bias.add_((slope.t() @ row_scale).squeeze(1))
-        slope = slope.to(weight.dtype)
-        into.hidden[rows] = (slope @ weight) * row_scale
-        scaled_hidden = (hidden * row_scale).to(weight.dtype)
-        if into.weight.dtype == weight.dtype:
+            into.bias.addmv_(slope.t(), row_scale[:, 0])
+        if work.narrow is not None:
+            slope = work.narrow[: hidden.shape[0]].copy_(slope)
+        torch.mm(slope, self.weight, out=into.hidden[rows]).mul_(row_scale)
+        scaled_hidden = (hidden * row_scale).to(hidden.dtype)
+        if work.narrow is None:
             into.weight.addmm_(slope.t(), scaled_hidden)
         else:
             into.weight.add_(slope.t() @ scaled_hidden)
 
-    def empty_gradients(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> _Gradients:
-        return _Gradients(
-            hidden=torch.empty_like(hidden),
-            weight=torch.zeros_like(weight, dtype=self.compute_dtype),
-            bias=None if bias is None else torch.zeros_like(bias, dtype=self.compute_dtype),
-        )
+
+def _checked_head(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *, temperature: float, chunk_tokens: int) -> _Head:
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive to score tokens, got {temperature}; score greedy samples at temperature 1")
+    if chunk_tokens < 1:
+        raise ValueError(f"chunk_tokens must be at least 1, got {chunk_tokens}")
+    if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
+        raise ValueError(f"hidden {list(hidden.shape)} and head_weight {list(weight.shape)} must be [tokens, h] and [vocab, h]")
+    if targets.shape != hidden.shape[:1]:
+        raise ValueError(f"targets {list(targets.shape)} must have one id for each of the {hidden.shape[0]} rows of hidden")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"head_bias {list(bias.shape)} must have one value for each of the {weight.shape[0]} rows of head_weight")
+    if hidden.dtype != weight.dtype:
+        raise ValueError(f"hidden is {hidden.dtype} but head_weight is {weight.dtype}: cast one, so that the loss of precision is declared")
+    return _Head(
+        weight=weight.detach(),
+        bias=None if bias is None else bias.detach(),
+        inverse_temperature=1.0 / temperature,
+        chunk_tokens=chunk_tokens,
+        compute_dtype=torch.float64 if hidden.dtype == torch.float64 else torch.float32,
+    )
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -217,10 +251,12 @@ class _TokenLogprobs(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, head: _Head) -> tuple[Tensor, Tensor]:
         logprobs = torch.empty(hidden.shape[0], dtype=head.compute_dtype, device=hidden.device)
         entropy = torch.empty_like(logprobs)
+        work = head.workspace(hidden.shape[0])
         for rows in head.chunks(hidden.shape[0]):
-            chunk = head.softmax(hidden[rows], weight, bias, targets[rows])
+            chunk = head.softmax(hidden[rows], targets[rows], work)
             logprobs[rows] = chunk.logprobs
             entropy[rows] = chunk.entropy
+        # Saved so that a weight changed before backward is an error, as with any other operation.
         ctx.save_for_backward(hidden, weight, bias, targets)
         ctx.head = head
         ctx.set_materialize_grads(False)
@@ -235,16 +271,17 @@ class _TokenLogprobs(torch.autograd.Function):
         head: _Head = ctx.head
         if logprob_gradient is None:
             logprob_gradient = torch.zeros(hidden.shape[0], dtype=head.compute_dtype, device=hidden.device)
-        gradients = head.empty_gradients(hidden, weight, bias)
+        gradients = head.empty_gradients(hidden)
+        work = head.workspace(hidden.shape[0])
         for rows in head.chunks(hidden.shape[0]):
             head.accumulate(
-                head.softmax(hidden[rows], weight, bias, targets[rows]),
+                head.softmax(hidden[rows], targets[rows], work),
                 logprob_gradient=logprob_gradient[rows],
                 entropy_gradient=None if entropy_gradient is None else entropy_gradient[rows],
                 rows=rows,
                 hidden=hidden[rows],
-                weight=weight,
                 targets=targets[rows],
+                work=work,
                 into=gradients,
             )
         bias_gradient = None if gradients.bias is None else gradients.bias.to(bias.dtype)
@@ -266,9 +303,10 @@ class _FusedHeadLoss(torch.autograd.Function):
         logprobs = torch.empty(hidden.shape[0], dtype=head.compute_dtype, device=hidden.device)
         entropy = torch.empty_like(logprobs)
         loss = torch.zeros((), dtype=head.compute_dtype, device=hidden.device)
-        gradients = head.empty_gradients(hidden, weight, bias) if needs_gradient else None
+        gradients = head.empty_gradients(hidden) if needs_gradient else None
+        work = head.workspace(hidden.shape[0])
         for rows in head.chunks(hidden.shape[0]):
-            chunk = head.softmax(hidden[rows], weight, bias, targets[rows])
+            chunk = head.softmax(hidden[rows], targets[rows], work)
             logprobs[rows] = chunk.logprobs
             entropy[rows] = chunk.entropy
             if gradients is None:
@@ -285,13 +323,11 @@ class _FusedHeadLoss(torch.autograd.Function):
                 entropy_gradient=entropy_gradient,
                 rows=rows,
                 hidden=hidden[rows],
-                weight=weight,
                 targets=targets[rows],
+                work=work,
                 into=gradients,
             )
-        if gradients is not None:
-            ctx.save_for_backward(gradients.hidden, gradients.weight, gradients.bias)
-            ctx.dtype = weight.dtype
+        ctx.gradients = gradients
         ctx.mark_non_differentiable(logprobs, entropy)
         return loss, logprobs, entropy
 
@@ -300,13 +336,10 @@ class _FusedHeadLoss(torch.autograd.Function):
     def backward(
         ctx: Any, upstream: Tensor, _logprobs: Tensor, _entropy: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None, None, None, None, None]:
-        hidden, weight, bias = ctx.saved_tensors
-        return (
-            hidden * upstream.to(hidden.dtype),
-            (weight * upstream).to(ctx.dtype),
-            None if bias is None else (bias * upstream).to(ctx.dtype),
-            None,
-            None,
-            None,
-            None,
-        )
+        gradients: _Gradients | None = ctx.gradients
+        if gradients is None:
+            raise RuntimeError("fused_head_loss gives its gradient away in the first backward: call it again, or use token_logprobs")
+        ctx.gradients = None
+        bias = None if gradients.bias is None else gradients.bias.mul_(upstream).to(gradients.hidden.dtype)
+        hidden = gradients.hidden.mul_(upstream)
+        return hidden, gradients.weight.mul_(upstream).to(hidden.dtype), bias, None, None, None, None
