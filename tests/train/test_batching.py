@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,5 +21,5 @@ def test_every_sequence_is_in_one_micro_batch_within_the_budget(lengths: list[in
 @given(lengths=st.lists(st.integers(1, 500), min_size=2, max_size=60))
 def test_no_sequence_is_padded_to_the_batch_longest_when_a_neighbour_is_nearer(lengths: list[int]) -> None:
     batches = micro_batches(lengths, token_budget=600)
-    for earlier, later in zip(batches, batches[1:], strict=False):
+    for earlier, later in itertools.pairwise(batches):
         assert min(lengths[index] for index in earlier) >= max(lengths[index] for index in later)

@@ -75,4 +75,5 @@ def reset_reference_if_due(job: ReasoningRLJob, progress: Progress, trainer: Tra
         return
     trainer.reset_reference(reset_optimizer=reference.reset_optimizer)
     progress.reference_resets += 1
-    record_event(telemetry, progress.step, "ReferenceReset", f"reset {progress.reference_resets}: the reference is now the policy of this step")
+    message = f"reset {progress.reference_resets}: the reference is now the policy of this step"
+    record_event(telemetry, progress.step, "ReferenceReset", message)

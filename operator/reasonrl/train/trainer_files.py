@@ -7,12 +7,14 @@ safetensors, not pickles: reading a checkpoint never runs code.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.utils import CONFIG_NAME
 
 from reasonrl.train.protocol import TrainerError
 
@@ -25,12 +27,12 @@ _REFERENCE = "reference.safetensors"
 def write_policy(directory: Path, *, model: PreTrainedModel, dtype: torch.dtype) -> None:
     """The model in Hugging Face format, its weights in `dtype`."""
     state = {name: tensor.detach().to(dtype) for name, tensor in model.state_dict().items()}
-    kept = model.config.dtype
-    model.config.dtype = dtype
-    try:
-        model.save_pretrained(directory, state_dict=state)
-    finally:
-        model.config.dtype = kept
+    model.save_pretrained(directory, state_dict=state)
+    # save_pretrained writes down the dtype of the model in memory, which is that of the master weights.
+    path = directory / CONFIG_NAME
+    config = json.loads(path.read_text())
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    path.write_text(json.dumps(config, indent=2))
 
 
 def write_trainer_files(
