@@ -169,9 +169,9 @@ def zero_advantage(history: Sequence[StepMetrics]) -> str | None:
     if all(
         len(metrics.reward_components) == 1 and math.isclose(metrics.all_right_share + metrics.all_wrong_share, 1.0) for metrics in last
     ):
+        right = last[-1].all_right_share
         return (
-            f"Every group has been all right or all wrong for {DEAD_STEPS} steps (now {last[-1].all_right_share:.0%} right): no response is "
-            "better than its siblings."
+            f"Every group has been all right or all wrong for {DEAD_STEPS} steps (now {right:.0%} right): no response beats its siblings."
         )
     return None
 

@@ -2,8 +2,8 @@
 
 A response may count in its group's statistics (it moves the others' baseline), in the gradient, in both, or in neither. Unscored
 responses count in neither. Selection rules then only ever take responses out, in the order of the spec, and every response taken out
-is counted under the first rule that did so. `SELECTION_RULES` is the registry: a new rule is one function that makes the rule from
-its fields in the spec, and one line.
+is counted under the rule that did so. `SELECTION_RULES` is the registry: a new rule is one function that makes the rule from its
+fields in the spec, and one line.
 """
 
 from __future__ import annotations
@@ -32,70 +32,72 @@ class Kept:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SelectionRule:
+    """`apply(group, kept)` is what the rule would keep of a group, given what earlier rules kept.
+
+    Its answer is intersected with `kept`, so a rule cannot bring a response back. A rule that compares responses with one another
+    should compare those still kept.
+    """
+
+    name: str
+    apply: Callable[[GradedGroup, Kept], Kept]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dropped:
-    """Responses that one rule took out."""
+class SelectionResult:
+    """`in_statistics` and `in_gradient` have one tuple for each group, one entry for each response, in order.
 
-    from_statistics: int
-    from_gradient: int
+    `dropped` counts the responses that each rule took out of the gradient, `dropped_from_statistics` those that it took out of the
+    group statistics; both have `unscored` first and then every rule in order.
+    """
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """`kept` has one entry for each group, in order; `dropped` one for each rule that was applied, in order, `unscored` first."""
-
-    kept: tuple[Kept, ...]
-    dropped: Mapping[str, Dropped]
-
-    @property
-    def learning_responses(self) -> int:
-        return sum(sum(group.in_gradient) for group in self.kept)
-
-
-SelectionRule = Callable[[GradedGroup, Kept], Kept]
-"""`(group, what earlier rules kept) -> what this rule would keep`. Whatever it returns is intersected with what earlier rules kept, so a
-rule cannot bring a response back. A rule that compares responses should compare those still kept."""
-
-RuleMaker = Callable[..., SelectionRule]
-"""Takes the rule's fields in the spec, by their Python names, as keyword arguments."""
+    in_statistics: tuple[tuple[bool, ...], ...]
+    in_gradient: tuple[tuple[bool, ...], ...]
+    dropped: Mapping[str, int]
+    dropped_from_statistics: Mapping[str, int]
 
 
 def overlength_mask(*, when: Literal["beforeGroupStatistics", "afterGroupStatistics"]) -> SelectionRule:
     """Truncated responses take no part in the gradient (STILL-3 section 4.2, "overlength response masking").
 
     `beforeGroupStatistics`: nor in the group's mean and std, as if they had not been sampled. `afterGroupStatistics`: their reward
-    still moves the group's baseline.
+    still moves the group's baseline. Raises `ValueError` for another `when`.
     """
     if when not in ("beforeGroupStatistics", "afterGroupStatistics"):
         raise ValueError(f"overlengthMask.when is {when!r}: use beforeGroupStatistics or afterGroupStatistics")
 
-    def rule(group: GradedGroup, kept: Kept) -> Kept:
+    def apply(group: GradedGroup, kept: Kept) -> Kept:
         finished = tuple(not response.truncated for response in group.group.responses)
         return Kept(in_statistics=finished if when == "beforeGroupStatistics" else kept.in_statistics, in_gradient=finished)
 
-    return rule
+    return SelectionRule("overlengthMask", apply)
 
 
-SELECTION_RULES: Mapping[str, RuleMaker] = {"overlengthMask": overlength_mask}
+SELECTION_RULES: Mapping[str, Callable[..., SelectionRule]] = {"overlengthMask": overlength_mask}
+"""By the rule's `type` in the spec; takes the rule's other fields, by their Python names, as keyword arguments."""
 
 
-def select(groups: Sequence[GradedGroup], rules: Sequence[tuple[str, SelectionRule]]) -> Selection:
-    """Applies named rules in order. A name that occurs twice is counted once for both."""
-    everything = tuple(_all_of(group) for group in groups)
-    kept = tuple(_scored(group) for group in groups)
-    dropped = {UNSCORED: _difference(everything, kept)}
-    for name, rule in rules:
-        left = tuple(before.intersect(rule(group, before)) for group, before in zip(groups, kept, strict=True))
-        taken = _difference(kept, left)
-        earlier = dropped.get(name, Dropped(from_statistics=0, from_gradient=0))
-        dropped[name] = Dropped(
-            from_statistics=earlier.from_statistics + taken.from_statistics, from_gradient=earlier.from_gradient + taken.from_gradient
-        )
+def select(groups: Sequence[GradedGroup], rules: Sequence[SelectionRule]) -> SelectionResult:
+    """Applies the rules in order. Two rules of one name share a count."""
+    everything = [_everything(group) for group in groups]
+    kept = [_scored(group) for group in groups]
+    dropped = {UNSCORED: _gradient_count(everything) - _gradient_count(kept)}
+    dropped_from_statistics = {UNSCORED: _statistics_count(everything) - _statistics_count(kept)}
+    for rule in rules:
+        left = [before.intersect(rule.apply(group, before)) for group, before in zip(groups, kept, strict=True)]
+        dropped[rule.name] = dropped.get(rule.name, 0) + _gradient_count(kept) - _gradient_count(left)
+        dropped_from_statistics[rule.name] = dropped_from_statistics.get(rule.name, 0) + _statistics_count(kept) - _statistics_count(left)
         kept = left
-    return Selection(kept=kept, dropped=dropped)
+    return SelectionResult(
+        in_statistics=tuple(each.in_statistics for each in kept),
+        in_gradient=tuple(each.in_gradient for each in kept),
+        dropped=dropped,
+        dropped_from_statistics=dropped_from_statistics,
+    )
 
 
-def _all_of(group: GradedGroup) -> Kept:
+def _everything(group: GradedGroup) -> Kept:
     every = (True,) * len(group.grades)
     return Kept(in_statistics=every, in_gradient=every)
 
@@ -105,8 +107,9 @@ def _scored(group: GradedGroup) -> Kept:
     return Kept(in_statistics=scored, in_gradient=scored)
 
 
-def _difference(before: Sequence[Kept], after: Sequence[Kept]) -> Dropped:
-    return Dropped(
-        from_statistics=sum(sum(group.in_statistics) for group in before) - sum(sum(group.in_statistics) for group in after),
-        from_gradient=sum(sum(group.in_gradient) for group in before) - sum(sum(group.in_gradient) for group in after),
-    )
+def _statistics_count(kept: Sequence[Kept]) -> int:
+    return sum(sum(group.in_statistics) for group in kept)
+
+
+def _gradient_count(kept: Sequence[Kept]) -> int:
+    return sum(sum(group.in_gradient) for group in kept)
