@@ -94,9 +94,9 @@ def inference_logprobs(
     """Log-probs `[tokens]` alone, without gradient or entropy: for reference and old policies. Shapes as in `token_logprobs`."""
     head = _checked_head(hidden, head_weight, head_bias, targets, temperature=temperature, chunk_tokens=chunk_tokens)
     logprobs = torch.empty(hidden.shape[0], dtype=head.compute_dtype, device=hidden.device)
-    work = head.workspace(hidden.shape[0])
+    buffers = head.logit_buffers(hidden.shape[0])
     for rows in head.chunks(hidden.shape[0]):
-        shifted = head.shifted_logits(hidden[rows], work)
+        shifted = head.shifted_logits(hidden[rows], buffers)
         target = shifted.gather(1, targets[rows, None]).squeeze(1)
         logprobs[rows] = target - shifted.exp_().sum(dim=1).log()
     return logprobs
@@ -126,15 +126,22 @@ class _Gradients:
 
 
 @dataclass(frozen=True, slots=True)
-class _Workspace:
-    """`[chunk, vocab]` buffers, allocated once a call: on a CPU fresh pages cost as much as the arithmetic on them.
+class _LogitBuffers:
+    """`[chunk, vocab]` room for a chunk's logits, allocated once a call: on a CPU fresh pages cost as much as the arithmetic on them.
 
     `narrow` is there when the head computes in a smaller dtype than the softmax.
     """
 
-    logits: Tensor
-    exponentials: Tensor
+    wide: Tensor
     narrow: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Workspace:
+    """The buffers of a pass that needs the distribution itself, for the entropy or the gradient."""
+
+    logits: _LogitBuffers
+    exponentials: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +158,14 @@ class _Head:
         for start in range(0, tokens, self.chunk_tokens):
             yield slice(start, min(start + self.chunk_tokens, tokens))
 
-    def workspace(self, tokens: int) -> _Workspace:
+    def logit_buffers(self, tokens: int) -> _LogitBuffers:
         shape = (min(self.chunk_tokens, tokens), self.weight.shape[0])
-        logits = self.weight.new_empty(shape, dtype=self.compute_dtype)
-        narrow = None if self.weight.dtype == self.compute_dtype else self.weight.new_empty(shape)
-        return _Workspace(logits=logits, exponentials=torch.empty_like(logits), narrow=narrow)
+        wide = self.weight.new_empty(shape, dtype=self.compute_dtype)
+        return _LogitBuffers(wide=wide, narrow=None if self.weight.dtype == self.compute_dtype else self.weight.new_empty(shape))
+
+    def workspace(self, tokens: int) -> _Workspace:
+        logits = self.logit_buffers(tokens)
+        return _Workspace(logits=logits, exponentials=torch.empty_like(logits.wide))
 
     def empty_gradients(self, hidden: Tensor) -> _Gradients:
         return _Gradients(
@@ -164,22 +174,22 @@ class _Head:
             bias=None if self.bias is None else torch.zeros_like(self.bias, dtype=self.compute_dtype),
         )
 
-    def shifted_logits(self, hidden: Tensor, work: _Workspace) -> Tensor:
-        """`z` less its row maximum, `[chunk, vocab]` in the workspace."""
-        logits = work.logits[: hidden.shape[0]]
-        products = logits if work.narrow is None else work.narrow[: hidden.shape[0]]
+    def shifted_logits(self, hidden: Tensor, buffers: _LogitBuffers) -> Tensor:
+        """`z` less its row maximum, `[chunk, vocab]`, in the wide buffer."""
+        logits = buffers.wide[: hidden.shape[0]]
+        products = logits if buffers.narrow is None else buffers.narrow[: hidden.shape[0]]
         # The temperature rides along as the product's factor: no pass of its own over the logits.
         if self.bias is None:
             torch.addmm(products, hidden, self.weight.t(), beta=0.0, alpha=self.inverse_temperature, out=products)
         else:
             scale = self.inverse_temperature
             torch.addmm(self.bias, hidden, self.weight.t(), beta=scale, alpha=scale, out=products)
-        if work.narrow is not None:
+        if buffers.narrow is not None:
             logits.copy_(products)
         return logits.sub_(logits.amax(dim=1, keepdim=True))
 
     def softmax(self, hidden: Tensor, targets: Tensor, work: _Workspace) -> _Softmax:
-        shifted = self.shifted_logits(hidden, work)
+        shifted = self.shifted_logits(hidden, work.logits)
         exponentials = torch.exp(shifted, out=work.exponentials[: hidden.shape[0]])
         total = exponentials.sum(dim=1)
         log_total = total.log()
@@ -214,11 +224,12 @@ class _Head:
         row_scale = row_scale.mul_(self.inverse_temperature)[:, None]
         if into.bias is not None:
             into.bias.addmv_(slope.t(), row_scale[:, 0])
-        if work.narrow is not None:
-            slope = work.narrow[: hidden.shape[0]].copy_(slope)
+        narrow = work.logits.narrow
+        if narrow is not None:
+            slope = narrow[: hidden.shape[0]].copy_(slope)
         torch.mm(slope, self.weight, out=into.hidden[rows]).mul_(row_scale)
         scaled_hidden = (hidden * row_scale).to(hidden.dtype)
-        if work.narrow is None:
+        if narrow is None:
             into.weight.addmm_(slope.t(), scaled_hidden)
         else:
             into.weight.add_(slope.t() @ scaled_hidden)
