@@ -1,0 +1,7 @@
+"""The one error of telemetry: what a run cannot tell, and what to change."""
+
+from __future__ import annotations
+
+
+class TelemetryError(Exception):
+    """A file of the run cannot be written, or its metrics cannot be served."""
