@@ -20,9 +20,9 @@ LENGTH_GROWTH = 1.10
 COMPLETED_FALL = 0.05
 """Length hacking: the completed share fell by at least this."""
 REWARD_FALL = 0.5
-"""Reward collapse: the mean reward lost at least this share of the earlier distance to the lowest reward of the window."""
+"""Reward collapse: the mean reward fell by more than this many standard deviations of one response's reward …"""
 REWARD_NOISE = 3.0
-"""Reward collapse: and more than this many standard errors of the difference."""
+"""… and by more than this many standard errors of the difference between the windows."""
 ENTROPY_FALL = 0.2
 """Entropy collapse: recent entropy below this share of the earlier."""
 ENTROPY_FLOOR = 0.01
@@ -105,17 +105,17 @@ def length_hacking(history: Sequence[StepMetrics]) -> str | None:
 
 
 def reward_collapse(history: Sequence[StepMetrics]) -> str | None:
-    """The mean reward lost most of what it had above its low point, by more than noise."""
+    """The mean reward falls far, on the scale of one response's reward, and by more than its noise from step to step."""
     windows = _windows(history)
     if windows is None:
         return None
     earlier, recent = _values(windows.earlier, _reward), _values(windows.recent, _reward)
-    if len(earlier) < 2 or len(recent) < 2:
+    spreads = _values(windows.earlier, lambda metrics: metrics.reward_std)
+    if len(earlier) < 2 or len(recent) < 2 or not spreads:
         return None
     before, now = _mean(earlier), _mean(recent)
-    lowest = min(*earlier, *recent)
     noise = math.sqrt(_variance(earlier) / len(earlier) + _variance(recent) / len(recent))
-    if before - now > REWARD_FALL * (before - lowest) and before - now > REWARD_NOISE * noise:
+    if before - now > REWARD_FALL * _mean(spreads) and before - now > REWARD_NOISE * noise:
         return f"The mean reward falls from {before:.3f} to {now:.3f}."
     return None
 
