@@ -1,0 +1,51 @@
+"""The settings that every part of the contract shares: camelCase in YAML, snake_case in Python, immutable, and no unknown fields.
+
+It also holds the bounded scalar types that several parts use, so that one bound is written once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+from reasonrl.api.quantity import format_quantity, parse_quantity
+
+
+class ContractModel(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=False,
+        protected_namespaces=(),
+    )
+
+
+DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+"""A Kubernetes name: lower-case letters, digits and dashes, beginning and ending with a letter or digit."""
+
+ShortText = Annotated[str, Field(min_length=1, max_length=256)]
+PathText = Annotated[str, Field(min_length=1, max_length=4096)]
+Template = Annotated[str, Field(min_length=1, max_length=16384)]
+
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""A whole number of at least one."""
+NonNegativeCount = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Tokens = Annotated[int, Field(ge=1, le=16_777_216)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Temperature = Annotated[float, Field(gt=0.0, le=10.0)]
+Coefficient = Annotated[float, Field(ge=0.0, le=1000.0)]
+Options = Annotated[dict[Annotated[str, Field(min_length=1, max_length=128)], JsonValue], Field(max_length=64)]
+
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_quantity, json_schema_input_type=int | str),
+    PlainSerializer(format_quantity, return_type=str, when_used="json"),
+    Field(ge=1, le=2**62),
+]
+"""A Kubernetes quantity of bytes, such as `50Gi`; a plain number is bytes. In Python always a number of bytes."""

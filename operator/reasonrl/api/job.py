@@ -1,0 +1,82 @@
+"""The contract: one `ReasoningRLJob`, the same on a laptop and on a cluster.
+
+The smallest job names a model, data, a reward and a phase; everything else has a default:
+
+    apiVersion: reasonrl.dev/v1alpha1
+    kind: ReasoningRLJob
+    metadata: {name: first}
+    spec:
+      model: {path: hf://Qwen/Qwen2.5-1.5B}
+      data: {train: [{path: questions.jsonl}]}
+      rewards: [{type: answer}]
+      phases: [{name: ctx-2k, maxResponseTokens: 2048, until: {steps: 200}}]
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from reasonrl.api.algorithm_spec import AlgorithmSpec
+from reasonrl.api.checkpoint_spec import CheckpointSpec
+from reasonrl.api.contract_model import ContractModel, NonNegativeCount, Seed
+from reasonrl.api.data_spec import DataSpec
+from reasonrl.api.evaluation_spec import EvaluationSpec
+from reasonrl.api.lifecycle_spec import Metadata, RuntimeReference
+from reasonrl.api.model_spec import ModelSpec
+from reasonrl.api.phase_spec import PhaseSpec
+from reasonrl.api.prompt_spec import PromptSpec
+from reasonrl.api.reward_spec import Reward
+from reasonrl.api.rollout_spec import RolloutSpec
+from reasonrl.api.selection_spec import OverlengthMask
+from reasonrl.api.sft_spec import SftSpec
+from reasonrl.api.telemetry_spec import TelemetrySpec
+from reasonrl.api.trainer_spec import TrainerSpec
+
+API_VERSION = "reasonrl.dev/v1alpha1"
+KIND = "ReasoningRLJob"
+
+
+class JobSpec(ContractModel):
+    """What to train, on what, and how."""
+
+    runtime_ref: RuntimeReference | None = Field(default=None, description="A platform team's blueprint. Supported from version 0.2.")
+    suspend: bool = Field(default=False, description="Whether the job waits without pods. Supported from version 0.2.")
+    seed: Seed = Field(default=42, description="Every random choice of the run follows from it.")
+    model: ModelSpec = Field(description="The policy to train.")
+    prompt: PromptSpec = Field(default_factory=PromptSpec, description="How a question becomes a prompt.")
+    data: DataSpec = Field(description="The questions to train on.")
+    sft: SftSpec | None = Field(default=None, description="A supervised warm start before reinforcement learning. Null is none.")
+    algorithm: AlgorithmSpec = Field(default_factory=AlgorithmSpec, description="How a step learns.")
+    rewards: Annotated[tuple[Reward, ...], Field(min_length=1, max_length=16)] = Field(
+        description="What a response is paid for: the sum of weight × value, multiplied by every gate."
+    )
+    selection: Annotated[tuple[OverlengthMask, ...], Field(max_length=16)] = Field(
+        default=(), description="Rules that take responses out of the group statistics or the gradient, in order (STILL-3 §4.2)."
+    )
+    phases: Annotated[tuple[PhaseSpec, ...], Field(min_length=1, max_length=64)] = Field(
+        description="The stages of the run, in order; maxResponseTokens never falls (STILL-3 §3.2)."
+    )
+    rollout: RolloutSpec = Field(default_factory=RolloutSpec, description="The engines that sample responses.")
+    trainer: TrainerSpec = Field(default_factory=TrainerSpec, description="The engine that learns.")
+    evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec, description="Held-out accuracy while the run goes on.")
+    checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec, description="When a run is saved, and which checkpoints stay.")
+    telemetry: TelemetrySpec = Field(default_factory=TelemetrySpec, description="What a run tells while it goes on.")
+    failure_policy: dict[str, JsonValue] | None = Field(default=None, description="Restarts and their budgets. Supported from version 0.2.")
+    scheduling: dict[str, JsonValue] | None = Field(default=None, description="Queue and priority. Supported from version 0.2.")
+    ttl_seconds_after_finished: NonNegativeCount | None = Field(
+        default=None, description="The job is deleted so many seconds after it ended. Supported from version 0.2."
+    )
+    active_deadline_seconds: NonNegativeCount | None = Field(
+        default=None, description="The job ends after so many seconds at the latest. Supported from version 0.2."
+    )
+
+
+class ReasoningRLJob(ContractModel):
+    """Reinforcement learning of a reasoning model, as one object."""
+
+    api_version: Literal["reasonrl.dev/v1alpha1"] = Field(description="reasonrl.dev/v1alpha1.")
+    kind: Literal["ReasoningRLJob"] = Field(description="ReasoningRLJob.")
+    metadata: Metadata = Field(description="Name and labels.")
+    spec: JobSpec = Field(description="What to train, on what, and how.")

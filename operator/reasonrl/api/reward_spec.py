@@ -1,0 +1,66 @@
+"""What a response is paid for. Values are weighted and added; gates multiply the sum."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from reasonrl.api.contract_model import ContractModel, PathText, Tokens
+
+Weight = Annotated[float, Field(ge=-1000.0, le=1000.0)]
+Value = Annotated[float, Field(ge=-1000.0, le=1000.0)]
+TimeoutSeconds = Annotated[float, Field(gt=0.0, le=3600.0)]
+
+
+class AnswerReward(ContractModel):
+    """Compares the final answer with the gold answer (STILL-3 §2). Accuracy is this component's verdict alone."""
+
+    type: Literal["answer"] = Field(description="answer.")
+    weight: Weight = Field(default=1.0, description="Factor of this component in the sum.")
+    correct: Value = Field(default=1.0, description="Value of a right answer.")
+    incorrect: Value = Field(default=0.0, description="Value of a wrong answer.")
+    missing: Value = Field(default=0.0, description="Value of a response without an answer.")
+    require_boxed: bool = Field(
+        default=False, description="Whether only an answer in \\boxed{} counts; otherwise the body of the last <answer> does too."
+    )
+    timeout_seconds: TimeoutSeconds = Field(
+        default=5.0, description="Wall-clock limit of one comparison, in seconds. A response that takes longer is counted and left out."
+    )
+
+
+class FormatReward(ContractModel):
+    """The five format checks of the report's Zero models: tags present, once, in order, non-empty, and nothing around them."""
+
+    type: Literal["format"] = Field(description="format.")
+    mode: Literal["gate", "additive"] = Field(
+        default="gate", description="gate: the combined reward is 0 unless all checks pass. additive: weight is added when they pass."
+    )
+    weight: Weight = Field(default=1.0, description="Factor of this component in the sum, for additive.")
+
+
+class FunctionReward(ContractModel):
+    """A Python function of yours, run in a killable process."""
+
+    type: Literal["function"] = Field(description="function.")
+    path: PathText = Field(description="Python file, relative to the job file.")
+    function: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
+        default="score", description="Name of the function in it."
+    )
+    weight: Weight = Field(default=1.0, description="Factor of this component in the sum.")
+    timeout_seconds: TimeoutSeconds = Field(
+        default=10.0, description="Wall-clock limit of one call, in seconds. A response that takes longer is counted and left out."
+    )
+
+
+class OverlongReward(ContractModel):
+    """Soft punishment near the limit (DAPO): 0 until bufferTokens before the phase's limit, then falling to −1 at the limit."""
+
+    type: Literal["overlong"] = Field(description="overlong.")
+    buffer_tokens: Tokens = Field(
+        default=4096, description="Length of the zone before the phase's limit in which the value falls, in tokens."
+    )
+    weight: Weight = Field(default=1.0, description="Factor of this component in the sum.")
+
+
+Reward = Annotated[AnswerReward | FormatReward | FunctionReward | OverlongReward, Field(discriminator="type")]
