@@ -32,7 +32,7 @@ class TaskSource(ContractModel):
 
     name: Literal["chainedDigits"] = Field(description="chainedDigits: chains of signed digits, such as a 7 b + 9 c - 5.")
     size: Annotated[Count, Field(le=10_000_000)] = Field(default=20000, description="How many questions to make.")
-    seed: Seed = Field(default=1, description="Seed of the questions. Use another one for a benchmark than for training.")
+    seed: Seed = Field(default=1, description="Seed of the questions. Sets whose seeds differ modulo 8 have no question in common.")
     options: Options = Field(
         default_factory=dict, description="Settings of the task: minTerms and maxTerms, the length of a chain, in terms."
     )

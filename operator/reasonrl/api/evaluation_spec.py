@@ -18,13 +18,13 @@ class BenchmarkSpec(DataSource):
         description="Name of the benchmark, unique in the job."
     )
     samples: Annotated[Count, Field(le=10_000)] = Field(
-        default=8, description="Responses to each question; accuracy is their mean (avg@k; STILL-3 §3: 8 on AIME)."
+        default=8, description="Responses to each question; accuracy is their mean (avg@k; 8 on AIME in STILL-3 Fig. 1 and §4.4)."
     )
     temperature: Annotated[float, Field(ge=0.0, le=10.0)] = Field(
-        default=0.6, description="Sampling temperature; 0 is greedy (STILL-3 §2: 0.6)."
+        default=0.6, description="Sampling temperature; 0 is greedy (STILL-3 §4.4: 0.6)."
     )
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        default=0.95, description="Nucleus: share of the probability sampled from (STILL-3 §2: 0.95)."
+        default=0.95, description="Nucleus: share of the probability sampled from (STILL-3 §4.4: 0.95)."
     )
     max_response_tokens: Tokens | None = Field(default=None, description="Longest response, in tokens. Null is the current phase's.")
     prompt: PromptSpec | None = Field(default=None, description="Template for this benchmark. Null is spec.prompt.")

@@ -80,3 +80,7 @@ class ReasoningRLJob(ContractModel):
     kind: Literal["ReasoningRLJob"] = Field(description="ReasoningRLJob.")
     metadata: Metadata = Field(description="Name and labels.")
     spec: JobSpec = Field(description="What to train, on what, and how.")
+
+    def dumped(self) -> dict[str, object]:
+        """The resolved job, defaults and all, as YAML holds it: `parse_job(job.dumped()) == job`."""
+        return self.model_dump(mode="json", by_alias=True)

@@ -69,7 +69,8 @@ class ModelSpec(ContractModel):
         "scratch.",
     )
     tokenizer: PathText | None = Field(
-        default=None, description="A directory or hf:// name with another tokenizer. Null is the model's own; with scratch, the task's."
+        default=None,
+        description="A directory or hf:// name with another tokenizer. Null is the model's own; with scratch, that of the first training source's task.",
     )
     dtype: DType = Field(
         default="bfloat16",

@@ -14,7 +14,7 @@ TimeoutSeconds = Annotated[float, Field(gt=0.0, le=3600.0)]
 
 
 class AnswerReward(ContractModel):
-    """Compares the final answer with the gold answer (STILL-3 §2). Accuracy is this component's verdict alone."""
+    """Compares the final answer with the gold answer (STILL-3 §2: 1 or 0; §4.2: 1 or −1). Accuracy is this component's verdict alone."""
 
     type: Literal["answer"] = Field(description="answer.")
     weight: Weight = Field(default=1.0, description="Factor of this component in the sum.")
@@ -22,7 +22,8 @@ class AnswerReward(ContractModel):
     incorrect: Value = Field(default=0.0, description="Value of a wrong answer.")
     missing: Value = Field(default=0.0, description="Value of a response without an answer.")
     require_boxed: bool = Field(
-        default=False, description="Whether only an answer in \\boxed{} counts; otherwise the body of the last <answer> does too."
+        default=False,
+        description="Whether only an answer in \\boxed{} counts; otherwise the body of the last <answer> does too. The report requires the box, though its long template asks for the tags.",
     )
     timeout_seconds: TimeoutSeconds = Field(
         default=5.0, description="Wall-clock limit of one comparison, in seconds. A response that takes longer is counted and left out."
@@ -30,7 +31,8 @@ class AnswerReward(ContractModel):
 
 
 class FormatReward(ContractModel):
-    """The five format checks of the report's Zero models: tags present, once, in order, non-empty, and nothing around them."""
+    """The five format checks of the report's Zero models (scripts of STILL-3 §3.2): tags once each, in order, with something in them and nothing
+    between or around them."""
 
     type: Literal["format"] = Field(description="format.")
     mode: Literal["gate", "additive"] = Field(

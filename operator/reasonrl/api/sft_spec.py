@@ -45,5 +45,6 @@ class SftSpec(ContractModel):
     packing: bool = Field(default=False, description="Whether several short responses share one row of a batch.")
     only_warm_start: bool = Field(
         default=False,
-        description="Whether the job ends after the warm start: the SFT arms of STILL-3 §4.1, Table 3, without reinforcement learning.",
+        description="Whether the job ends after the warm start: the SFT arms of STILL-3 §4.1, Table 3, without reinforcement learning. "
+        "Such a job still names a reward and a phase: benchmarks are graded by the one and limited by the other.",
     )

@@ -1,0 +1,130 @@
+"""What this release refuses, and from which version on it is supported. A field either works or is refused; nothing is accepted and ignored.
+
+There are two levels. What nothing in this release reads is refused when a job is parsed. What `reasonrl plan` reads but one machine cannot
+run is refused when a job is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from reasonrl.api.job import JobSpec, ReasoningRLJob
+from reasonrl.api.problems import Problem
+
+RELEASE = "0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class FutureField:
+    """A field that must keep its default until `version`. `used` says whether a job sets it to something else; `until_then` is what to "
+    "do."""
+
+    field: str
+    version: str
+    what: str
+    until_then: str
+    used: Callable[[JobSpec], bool]
+
+
+FUTURE_FIELDS = (
+    FutureField("spec.runtimeRef", "0.2", "blueprints are", "write the whole spec into the job", lambda spec: spec.runtime_ref is not None),
+    FutureField("spec.suspend", "0.2", "suspending is", "stop a local run with SIGTERM: it saves a checkpoint", lambda spec: spec.suspend),
+    FutureField("spec.rollout.tools", "0.5", "tools are", "remove the field", lambda spec: bool(spec.rollout.tools)),
+    FutureField("spec.checkpoint.volume", "0.2", "volumes are", "remove the field", lambda spec: spec.checkpoint.volume is not None),
+    FutureField("spec.failurePolicy", "0.2", "failure policies are", "remove the field", lambda spec: spec.failure_policy is not None),
+    FutureField("spec.scheduling", "0.2", "queues and priorities are", "remove the field", lambda spec: spec.scheduling is not None),
+    FutureField(
+        "spec.ttlSecondsAfterFinished",
+        "0.2",
+        "deletion after the end is",
+        "remove the field",
+        lambda spec: spec.ttl_seconds_after_finished is not None,
+    ),
+    FutureField(
+        "spec.activeDeadlineSeconds",
+        "0.2",
+        "deadlines are",
+        "bound the phases with maxSteps",
+        lambda spec: spec.active_deadline_seconds is not None,
+    ),
+)
+
+FUTURE_VARIANTS: Mapping[tuple[str, ...], Mapping[str, tuple[str, str]]] = {
+    ("rewards",): {
+        "responseLength": ("0.5", "the report's reward on response length (STILL-3 §4.2, RRL)"),
+        "reasoningActions": ("0.5", "the report's reward on reasoning actions (STILL-3 §4.2, RRA)"),
+    },
+    ("selection",): {
+        "questionSelection": ("0.5", "the report's question selection (STILL-3 §4.2, QS)"),
+        "responseSelection": ("0.5", "the report's response selection (STILL-3 §4.2, RS)"),
+        "accuracyWindow": ("0.5", "selection by a group's accuracy"),
+    },
+    ("data", "filters"): {"passRate": ("0.5", "the filter by a model's pass rate (STILL-3 §2)")},
+}
+"""Lists of the spec whose items come in types: types of a later version, with that version and what they are."""
+
+
+def future_field_problems(spec: JobSpec) -> Iterator[Problem]:
+    """Fields that nothing in this release reads, where a job uses them."""
+    for each in FUTURE_FIELDS:
+        if each.used(spec):
+            yield Problem(
+                each.field, None, f"{each.what} supported from version {each.version}; this is {RELEASE}. Until then, {each.until_then}"
+            )
+
+
+def future_variant_problems(mapping: Mapping[str, object]) -> Iterator[Problem]:
+    """Rewards, selection rules and filters of a later version, in a job as it was written: their other fields are not known yet, so
+    they cannot be parsed."""
+    for keys, versions in FUTURE_VARIANTS.items():
+        items: object = mapping.get("spec")
+        for key in keys:
+            items = items.get(key) if isinstance(items, Mapping) else None
+        for index, item in enumerate(items if isinstance(items, list) else ()):
+            kind = item.get("type") if isinstance(item, Mapping) else None
+            if isinstance(kind, str) and kind in versions:
+                version, what = versions[kind]
+                path = f"spec.{'.'.join(keys)}[{index}]"
+                yield Problem(f"{path}.type", kind, f"{what} is supported from version {version}; this is {RELEASE}. Remove {path}")
+
+
+def unsupported_on_one_machine(job: ReasoningRLJob) -> list[Problem]:
+    """What `reasonrl run` refuses, although `reasonrl plan` reads it."""
+    if job.spec.trainer.engine != "deepspeed":
+        return []
+    return [
+        Problem(
+            "spec.trainer.engine",
+            "deepspeed",
+            f"deepspeed runs from version 0.3 on; this is {RELEASE}, which plans it only. To run on one machine, use engine: torch with "
+            "replicas: 1, zeroStage: 0 and offload: none",
+        )
+    ]
+
+
+def cluster_only_fields(job: ReasoningRLJob) -> list[str]:
+    """Sentences on what a job says that holds on a cluster alone, for `reasonrl run` to print."""
+    spec = job.spec
+    sentences = []
+    if spec.rollout.replicas > 1 or spec.rollout.min_replicas > 1:
+        sentences.append(
+            f"spec.rollout.replicas: {spec.rollout.replicas} and minReplicas: {spec.rollout.min_replicas} apply on a cluster; "
+            "here there is one rollout engine, in this process."
+        )
+    if spec.rollout.gpus_per_replica or spec.trainer.gpus_per_replica:
+        sentences.append(
+            f"spec.rollout.gpusPerReplica: {spec.rollout.gpus_per_replica} and spec.trainer.gpusPerReplica: "
+            f"{spec.trainer.gpus_per_replica} apply "
+            "on a cluster; here everything is on this machine's first GPU, or on its CPU when it has none."
+        )
+    if spec.rollout.placement != "Disaggregated":
+        sentences.append(
+            f"spec.rollout.placement: {spec.rollout.placement} applies on a cluster; here sampling and training share one process."
+        )
+    reshaped = [phase.name for phase in spec.phases if phase.rollout is not None]
+    if reshaped:
+        sentences.append(f"The rollout shape of phase {', '.join(reshaped)} applies on a cluster; here it stays as it is.")
+    if job.metadata.namespace != "default":
+        sentences.append(f"metadata.namespace: {job.metadata.namespace} applies on a cluster.")
+    return sentences
