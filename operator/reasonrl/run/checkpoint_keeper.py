@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from reasonrl.api.checkpoint_spec import CheckpointSpec
 from reasonrl.api.run_files import Event
-from reasonrl.run.checkpoint_store import CheckpointError, CheckpointStore, Manifest
+from reasonrl.run.checkpoint_store import CheckpointError, CheckpointStore
 from reasonrl.run.progress import PROGRESS_FILE, Progress, read_progress, write_progress
 from reasonrl.run.retention import RetentionRule, steps_to_delete
 from reasonrl.train.protocol import Trainer
@@ -80,16 +80,12 @@ class CheckpointKeeper:
         self._event(progress.step, "CheckpointSaved", f"{path.name} ({reason}), {size / 1e6:.1f} MB in {seconds:.2f} s")
         self._retire(progress)
 
-    def restore(self) -> tuple[Progress, Manifest] | None:
-        """Loads the newest sound checkpoint into the trainer; None when there is none."""
-        found = self._store.latest_complete()
-        if found is None:
-            return None
-        path, manifest = found
+    def restore(self, path: Path) -> Progress:
+        """Loads a checkpoint that was verified into the trainer, and returns the progress that belongs to it."""
         self._trainer.load(path)
         progress = read_progress(path / PROGRESS_FILE)
         self._saved_step = progress.step
-        return progress, manifest
+        return progress
 
     def _reason(self, progress: Progress) -> str | None:
         every = self._spec.every_steps
@@ -106,9 +102,7 @@ class CheckpointKeeper:
     def _retire(self, progress: Progress) -> None:
         steps = self._store.steps()
         best = self._spec.keep_best
-        rule = RetentionRule(
-            keep_last=self._spec.keep_last, keep_best=best.count if best else 0, max_bytes=self._spec.max_bytes
-        )
+        rule = RetentionRule(keep_last=self._spec.keep_last, keep_best=best.count if best else 0, max_bytes=self._spec.max_bytes)
         scores = {step: found[best.metric] for step, found in progress.scores.items() if best and best.metric in found}
         for step in steps_to_delete({step: self._store.size(step) for step in steps}, scores, rule):
             self._store.delete(step)

@@ -12,23 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reasonrl.api.job import ReasoningRLJob
-from reasonrl.api.run_files import EvaluationMetrics
+from reasonrl.api.run_files import EvaluationMetrics, StepMetrics
 from reasonrl.api.setting import StepSetting, setting_at
 from reasonrl.rl.records import GradedGroup, Group, Prompt
 from reasonrl.rollout.protocol import RolloutEngine, SamplingSetting
 from reasonrl.run.checkpoint_keeper import CheckpointKeeper
 from reasonrl.run.evaluation import Benchmark, evaluate
 from reasonrl.run.grading import Grader
+from reasonrl.run.health_watch import HealthWatch
 from reasonrl.run.learning_batch import BatchRules, LearningBatch, learning_batch
 from reasonrl.run.progress import Progress
 from reasonrl.run.reward_failure import check_rewards
 from reasonrl.run.seeds import derive_seed, seed_global_generators
-from reasonrl.run.step_metrics import StepResult
-from reasonrl.run.step_signals import observe_step
+from reasonrl.run.step_metrics import StepResult, step_metrics
 from reasonrl.run.stop_request import StopRequest
 from reasonrl.run.stopwatch import Stopwatch
+from reasonrl.run.telemetry.rollouts_file import rollout_lines
 from reasonrl.run.telemetry.telemetry import Telemetry
-from reasonrl.run.transitions import advance_phase, next_adaptive_coefficients, reset_reference_if_due
+from reasonrl.run.transitions import advance_phase, next_adaptive_coefficients, record_event, reset_reference_if_due
 from reasonrl.train.protocol import Trainer, UpdateSetting
 
 
@@ -48,6 +49,7 @@ class Run:
     checkpoints: CheckpointKeeper
     stop: StopRequest
     stopwatch: Stopwatch
+    health: HealthWatch
     progress: Progress
 
 
@@ -79,14 +81,34 @@ def train_one_step(run: Run) -> None:
     with run.stopwatch.stage("weight_sync"):
         run.rollouts.load(run.trainer.weights(), version=progress.step + 1)
 
-    result = StepResult(setting=setting, graded=graded, batch=batch, stats=stats, seconds=run.stopwatch.lap(), progress=progress)
+    result = StepResult(
+        step=progress.step,
+        setting=setting,
+        graded=graded,
+        batch=batch,
+        stats=stats,
+        seconds=run.stopwatch.lap(),
+        reference_resets=progress.reference_resets,
+    )
     progress.step += 1
     progress.phase_step += 1
     progress.cursor = cursor
+    metrics = tell(run, result)
     next_adaptive_coefficients(run.job, progress, setting=setting, batch=batch, stats=stats)
-    observe_step(run.telemetry, result, rollouts=run.job.spec.telemetry)
     reset_reference_if_due(run.job, progress, run.trainer, run.telemetry)
-    advance_phase(run.job, progress, result.signals, run.directory, run.telemetry)
+    advance_phase(run.job, progress, metrics, run.directory, run.telemetry)
+
+
+def tell(run: Run, result: StepResult) -> StepMetrics:
+    """Hands the step's record, some of its answers and any new warning to telemetry."""
+    spec = run.job.spec.telemetry
+    metrics = step_metrics(result)
+    if spec.rollouts_every_steps > 0 and result.step % spec.rollouts_every_steps == 0:
+        run.telemetry.rollouts(result.step, rollout_lines(result.graded, step=result.step, limit=spec.rollouts_per_step))
+    run.telemetry.step(metrics)
+    for warning in run.health.new_warnings(metrics):
+        record_event(run.telemetry, result.step, warning.signal, warning.message)
+    return metrics
 
 
 def current_setting(run: Run) -> StepSetting:
@@ -146,10 +168,10 @@ def evaluate_if_due(run: Run) -> None:
     if not due or progress.evaluated_step == progress.step:
         return
     phase = run.job.spec.phases[progress.phase_index]
-    found: list[EvaluationMetrics] = []
+    found: list[tuple[EvaluationMetrics, list[GradedGroup]]] = []
     with run.stop.droppable(), run.stopwatch.stage("evaluation"):
         for benchmark in run.benchmarks:
-            metrics, _ = evaluate(
+            metrics, graded = evaluate(
                 benchmark,
                 run.rollouts,
                 lambda groups, limit: run.grader.grade(groups, max_response_tokens=limit),
@@ -158,8 +180,9 @@ def evaluate_if_due(run: Run) -> None:
                 phase_limit=phase.max_response_tokens,
                 seed=run.job.spec.seed,
             )
-            found.append(metrics)
-    for metrics in found:
-        run.telemetry.evaluation(metrics)
-    progress.scores[progress.step] = {**progress.scores.get(progress.step, {}), **{each.benchmark: each.accuracy for each in found}}
+            found.append((metrics, graded))
+    for metrics, graded in found:
+        answers = rollout_lines(graded, step=progress.step, limit=run.job.spec.telemetry.rollouts_per_step, benchmark=metrics.benchmark)
+        run.telemetry.evaluation(metrics, answers)
+    progress.scores[progress.step] = {**progress.scores.get(progress.step, {}), **{each.benchmark: each.accuracy for each, _ in found}}
     progress.evaluated_step = progress.step

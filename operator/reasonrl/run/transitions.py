@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from reasonrl.api.job import ReasoningRLJob
-from reasonrl.api.phase_trigger import StepSignals, phase_end_reason
-from reasonrl.api.run_files import Event
+from reasonrl.api.phase_trigger import phase_end_reason, signals_of
+from reasonrl.api.run_files import Event, StepMetrics
 from reasonrl.api.schedules import next_adaptive_entropy, next_adaptive_kl
 from reasonrl.api.setting import StepSetting
 from reasonrl.run.control import take_advance
@@ -21,13 +21,14 @@ def record_event(telemetry: Telemetry, step: int, reason: str, message: str) -> 
     telemetry.event(Event(time=time.time(), step=step, reason=reason, message=message))
 
 
-def advance_phase(job: ReasoningRLJob, progress: Progress, signals: StepSignals, directory: Path, telemetry: Telemetry) -> None:
+def advance_phase(job: ReasoningRLJob, progress: Progress, metrics: StepMetrics, directory: Path, telemetry: Telemetry) -> None:
     """Enters the next phase, or finishes the run, when a trigger of the current one fires.
 
     A phase with `advance: Manual` is entered on a person's word only; the phase before goes on training until then.
     """
-    progress.phase_signals.append(signals)
-    reason = phase_end_reason(progress.phase_signals, job.spec.phases[progress.phase_index].until)
+    until = job.spec.phases[progress.phase_index].until
+    progress.phase_signals.append(signals_of(metrics, until))
+    reason = phase_end_reason(progress.phase_signals, until)
     if reason is None and not progress.awaiting_advance:
         return
     if progress.phase_index + 1 == len(job.spec.phases):
