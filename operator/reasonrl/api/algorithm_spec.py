@@ -18,8 +18,8 @@ class AdvantageSpec(ContractModel):
     estimator: Literal["grpo", "dr_grpo", "rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline"] = Field(
         default="grpo",
         description="grpo: (reward − group mean) / group std, unbiased (the report's scripts). dr_grpo: without the std. rloo: against "
-        "the mean of the "
-        "others. reinforce_plus_plus: normalised over the batch. reinforce_plus_plus_baseline: group mean first, then over the batch.",
+        "the mean of the others. reinforce_plus_plus: normalised over the batch. reinforce_plus_plus_baseline: group mean first, then "
+        "over the batch.",
     )
     epsilon: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=1.0e-6, description="Added to the standard deviation before dividing. Ours, not the report's."
@@ -36,8 +36,7 @@ class LossSpec(ContractModel):
     aggregation: Literal["tokenMean", "sequenceMean", "constant"] = Field(
         default="tokenMean",
         description="tokenMean: over all response tokens of the update (DAPO). sequenceMean: over the tokens of a response, then over "
-        "responses "
-        "(GRPO). constant: the sum over tokens divided by the phase's maxResponseTokens, then over responses (Dr. GRPO).",
+        "responses (GRPO). constant: the sum over tokens divided by the phase's maxResponseTokens, then over responses (Dr. GRPO).",
     )
     clip_low: ClipWidth = Field(default=0.2, description="The ratio is clipped below at 1 − clipLow (0.2 in the report's scripts).")
     clip_high: ClipWidth = Field(
@@ -56,8 +55,7 @@ class ImportanceSamplingSpec(ContractModel):
     correction: Literal["truncate", "mask", "none"] = Field(
         default="truncate",
         description="truncate: weight by the ratio trainer / sampler, at most cap (TIS). mask: the ratio as weight inside [floor, cap], 0 "
-        "outside. "
-        "none: no correction. Ours, not the report's.",
+        "outside. none: no correction. Ours, not the report's.",
     )
     level: Literal["token", "sequence"] = Field(default="token", description="Whether the ratio is of each token or of the whole response.")
     cap: Annotated[float, Field(ge=1.0, le=1000.0)] = Field(default=2.0, description="Largest ratio.")
@@ -65,8 +63,7 @@ class ImportanceSamplingSpec(ContractModel):
     old_log_probs: Literal["trainer", "sampler"] = Field(
         default="trainer",
         description="trainer: the policy before the update, computed anew by the trainer, is what the clipped ratio starts from. sampler: "
-        "the engine's own "
-        "log-probs are taken for them, which saves a forward pass and leaves nothing to correct.",
+        "the engine's own log-probs are taken for them, which saves a forward pass and leaves nothing to correct.",
     )
 
 
@@ -90,8 +87,7 @@ class KLSpec(ContractModel):
     estimator: Literal["k1", "k2", "k3", "k3+"] = Field(
         default="k3",
         description="Of d = log policy − log reference: k1 is d, k2 is d²/2, k3 is exp(−d) − 1 + d (the report's scripts), k3+ has the "
-        "value of k3 and the "
-        "gradient of k2.",
+        "value of k3 and the gradient of k2.",
     )
     placement: Literal["loss", "reward"] = Field(
         default="loss",
@@ -137,8 +133,7 @@ class AlgorithmSpec(ContractModel):
     updates_per_step: Annotated[Count, Field(le=10_000)] = Field(
         default=1,
         description="Optimizer updates on disjoint parts of a step; must divide promptsPerStep. 1 is on-policy (STILL-3 §3.1.1, "
-        "recommended); for the "
-        "off-policy arm 4 is ours, not the report's.",
+        "recommended); for the off-policy arm 4 is ours, not the report's.",
     )
     epochs: Annotated[Count, Field(le=100)] = Field(
         default=1, description="Passes over the responses of a step. More than 1 is off-policy."

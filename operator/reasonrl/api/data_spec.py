@@ -69,8 +69,7 @@ class DataSpec(ContractModel):
     order: Literal["shuffled", "given", "sortedBy"] = Field(
         default="shuffled",
         description="shuffled: anew in each epoch, from spec.seed. given: as the sources have them. sortedBy: by sortField (the report's "
-        "32B run had a "
-        "sorted order; by what is not known).",
+        "32B run had a sorted order; by what is not known).",
     )
     sort_field: ShortText | None = Field(default=None, description="Column to sort by, ascending, when order is sortedBy.")
     sort_descending: bool = Field(default=False, description="Sort from the largest value to the smallest.")

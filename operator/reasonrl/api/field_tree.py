@@ -85,9 +85,10 @@ def _children(path: str, schema: Mapping[str, Any], definitions: Mapping[str, An
 
 
 def _field(path: str, name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any], *, required: bool) -> FieldNode:
-    description = schema.get("description", "")
     inner, nullable = _without_null(schema)
     inner = _resolved(inner, definitions)
+    # A description equal to that of the field's own type is left out of the schema.
+    description = schema.get("description") or inner.get("description", "")
     is_list = inner.get("type") == "array" and "items" in inner
     item = _resolved(inner["items"], definitions) if is_list else inner
     inside = f"{path}[]" if is_list else path

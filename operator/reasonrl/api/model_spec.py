@@ -37,14 +37,12 @@ class ReferenceSpec(ContractModel):
     enabled: bool = Field(
         default=True,
         description="Whether a reference model may be loaded. It is loaded only when spec.algorithm.kl is set, so false is needed only to "
-        "say "
-        "that the memory for one must never be taken.",
+        "say that the memory for one must never be taken.",
     )
     reset_every_steps: NonNegativeCount = Field(
         default=0,
         description="Every so many steps the reference becomes a copy of the policy (STILL-3 §4.3, which does not give the interval). 0 "
-        "keeps the "
-        "first reference for the whole run. 200 is ours, not the report's.",
+        "keeps the first reference for the whole run. 200 is ours, not the report's.",
     )
     reset_optimizer: bool = Field(
         default=False,
@@ -59,8 +57,7 @@ class ModelSpec(ContractModel):
     path: PathText | None = Field(
         default=None,
         description="A local directory in Hugging Face format, relative to the job file, or hf://organisation/name from the hub. Exactly "
-        "one of path "
-        "and scratch. The report studied Qwen2.5 1.5B, 7B and 32B (STILL-3 §3.1.1, Table 1).",
+        "one of path and scratch. The report studied Qwen2.5 1.5B, 7B and 32B (STILL-3 §3.1.1, Table 1).",
     )
     revision: ShortText | None = Field(default=None, description="Branch, tag or commit of an hf:// model. Null is its main branch.")
     scratch: ScratchSpec | None = Field(
@@ -70,7 +67,8 @@ class ModelSpec(ContractModel):
     )
     tokenizer: PathText | None = Field(
         default=None,
-        description="A directory or hf:// name with another tokenizer. Null is the model's own; with scratch, that of the first training source's task.",
+        description="A directory or hf:// name with another tokenizer. Null is the model's own; with scratch, that of the first training "
+        "source's task.",
     )
     dtype: DType = Field(
         default="bfloat16",

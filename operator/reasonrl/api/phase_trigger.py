@@ -78,8 +78,8 @@ def _long(signals: Sequence[StepSignals], trigger: ResponseLengthTrigger | None)
     if min(recent) <= trigger.above:
         return None
     return (
-        f"percentile {trigger.percentile:g} of the response length was above {trigger.above} tokens for {trigger.for_steps} steps "
-        f"(last {recent[-1]:.0f})"
+        f"percentile {trigger.percentile:g} of the response length was above {trigger.above} tokens for {trigger.for_steps} steps (last "
+        f"{recent[-1]:.0f})"
     )
 
 
@@ -93,8 +93,8 @@ def _accuracy_flat(signals: Sequence[StepSignals], trigger: AccuracyPlateauTrigg
     if recent - earlier >= trigger.min_gain:
         return None
     return (
-        f"accuracy is flat: {recent:.3g} over the last {trigger.window} steps, {earlier:.3g} over the {trigger.window} before "
-        f"(minGain: {trigger.min_gain:g})"
+        f"accuracy is flat: {recent:.3g} over the last {trigger.window} steps, {earlier:.3g} over the {trigger.window} before (minGain: "
+        f"{trigger.min_gain:g})"
     )
 
 
@@ -109,8 +109,7 @@ def _length_flat(signals: Sequence[StepSignals], trigger: LengthPlateauTrigger |
         return None
     return (
         f"response length is flat: {recent:.0f} tokens over the last {trigger.window} steps, {earlier:.0f} over the {trigger.window} "
-        f"before "
-        f"(minGain: {trigger.min_gain:g})"
+        f"before (minGain: {trigger.min_gain:g})"
     )
 
 

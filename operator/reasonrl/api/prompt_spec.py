@@ -15,8 +15,7 @@ class PromptSpec(ContractModel):
     template: Literal["short", "long", "chat", "raw", "custom"] = Field(
         default="long",
         description="short: the R1-Zero frame. long: detailed instructions (STILL-3 §3.1.2: the same accuracy with shorter answers on 7B; "
-        "the short one "
-        "is better for 1.5B). chat: the tokenizer's chat template. raw: the question alone. custom: spec.prompt.text.",
+        "the short one is better for 1.5B). chat: the tokenizer's chat template. raw: the question alone. custom: spec.prompt.text.",
     )
     text: Template | None = Field(
         default=None, description="The template when template is custom; {question} stands for the question, exactly once."

@@ -23,7 +23,8 @@ class AnswerReward(ContractModel):
     missing: Value = Field(default=0.0, description="Value of a response without an answer.")
     require_boxed: bool = Field(
         default=False,
-        description="Whether only an answer in \\boxed{} counts; otherwise the body of the last <answer> does too. The report requires the box, though its long template asks for the tags.",
+        description="Whether only an answer in \\boxed{} counts; otherwise the body of the last <answer> does too. The report requires "
+        "the box, though its long template asks for the tags.",
     )
     timeout_seconds: TimeoutSeconds = Field(
         default=5.0, description="Wall-clock limit of one comparison, in seconds. A response that takes longer is counted and left out."
@@ -31,8 +32,8 @@ class AnswerReward(ContractModel):
 
 
 class FormatReward(ContractModel):
-    """The five format checks of the report's Zero models (scripts of STILL-3 §3.2): tags once each, in order, with something in them and nothing
-    between or around them."""
+    """The five format checks of the report's Zero models (scripts of STILL-3 §3.2): <think> and <answer> once each, in order, neither of
+    them empty, nothing between them, and nothing around them."""
 
     type: Literal["format"] = Field(description="format.")
     mode: Literal["gate", "additive"] = Field(

@@ -16,8 +16,7 @@ class RolloutSpec(ContractModel):
     placement: Literal["Disaggregated", "Colocated"] = Field(
         default="Disaggregated",
         description="Disaggregated: rollout pods of their own. Colocated: rollout engines share the trainers' GPUs and take turns with "
-        "them. On one "
-        "machine everything is one process.",
+        "them. On one machine everything is one process.",
     )
     replicas: Annotated[Count, Field(le=4096)] = Field(default=1, description="Rollout pods, each with one engine. On a cluster.")
     min_replicas: Annotated[Count, Field(le=4096)] = Field(

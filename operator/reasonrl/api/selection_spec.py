@@ -16,6 +16,5 @@ class OverlengthMask(ContractModel):
     when: Literal["beforeGroupStatistics", "afterGroupStatistics"] = Field(
         default="beforeGroupStatistics",
         description="beforeGroupStatistics: they do not move the group's mean and std either. afterGroupStatistics: their reward still "
-        "does. "
-        "The report does not say which; the default is ours.",
+        "does. The report does not say which; the default is ours.",
     )

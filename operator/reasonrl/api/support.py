@@ -1,7 +1,7 @@
-"""What this release refuses, and from which version on it is supported. A field either works or is refused; nothing is accepted and ignored.
+"""What this release refuses, and from which version on it is supported.
 
-There are two levels. What nothing in this release reads is refused when a job is parsed. What `reasonrl plan` reads but one machine cannot
-run is refused when a job is run.
+A field either works or is refused; nothing is accepted and ignored. There are two levels. What nothing in this release reads is refused
+when a job is parsed. What `reasonrl plan` reads but one machine cannot run is refused when a job is run.
 """
 
 from __future__ import annotations
