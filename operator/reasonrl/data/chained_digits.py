@@ -1,0 +1,191 @@
+"""The demo's task: chains of signed digits, made on the spot, small enough for a model of half a million weights.
+
+A question is a chain such as `Q a 7 b + 9 c - 5 : <think>`; its answer is the value at the end, and the value stays within 0 … 99 all
+along. The terms carry letters so that a worked solution can say where it stands: `b 7 + 9 = 16 ; c 16 - 5 = 11 ;`. Working term by term
+is long and mostly right, guessing is short and mostly wrong: what reinforcement learning has to find out is that thinking pays, and the
+length of responses grows as it does.
+
+The task is ours, not the report's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import string
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from reasonrl.data.errors import DataError
+from reasonrl.rl.records import Question
+
+NAME = "chainedDigits"
+LARGEST_VALUE = 99
+SEED_CLASSES = 8
+"""Every possible question belongs to one of so many classes, and a seed draws from the class `seed mod 8` only. So sets whose seeds
+differ modulo 8 have no question in common: that is how a held-out set is made."""
+
+GUESS_SHARE = 0.35
+"""Share of the warm start's traces that guess."""
+CHUNK_SIZES = (1, 1, 2)
+"""A worked trace takes so many terms at a time, drawn anew for each line."""
+
+THINK, END_THINK, ANSWER, END_ANSWER = "<think>", "</think>", "<answer>", "</answer>"
+WORDS = (
+    *(str(value) for value in range(LARGEST_VALUE + 1)),
+    *string.ascii_lowercase,
+    *("+", "-", "=", ";", ":", "Q"),
+    *(THINK, END_THINK, ANSWER, END_ANSWER),
+)
+"""All words of questions and traces: one token each."""
+
+_MOST_TERMS = len(string.ascii_lowercase)
+_MISSES_ALLOWED = 2_000
+"""Draws in a row that give no new question before the set is taken to be exhausted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """`digits` 1 … 9 with their `signs` (+1 or −1); the first sign is +1."""
+
+    digits: tuple[int, ...]
+    signs: tuple[int, ...]
+
+    @property
+    def value(self) -> int:
+        return sum(sign * digit for sign, digit in zip(self.signs, self.digits, strict=True))
+
+    @property
+    def text(self) -> str:
+        """The whole prompt, up to the tag that opens the thinking."""
+        words = ["Q", "a", str(self.digits[0])]
+        for label, sign, digit in zip(string.ascii_lowercase[1:], self.signs[1:], self.digits[1:], strict=False):
+            words += (label, _sign_word(sign), str(digit))
+        return " ".join((*words, ":", THINK))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainLengths:
+    """Chains have `min_terms` to `max_terms` terms, each length equally often (less so where there are few different chains)."""
+
+    min_terms: int = 4
+    max_terms: int = 14
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.min_terms <= self.max_terms <= _MOST_TERMS:
+            raise DataError(
+                f"task {NAME}: minTerms {self.min_terms} and maxTerms {self.max_terms} must satisfy 2 ≤ minTerms ≤ maxTerms ≤ {_MOST_TERMS}"
+            )
+
+
+def lengths_of(options: Mapping[str, object]) -> ChainLengths:
+    """The options `minTerms` and `maxTerms` of the spec. Raises DataError for others, and for values that do not fit."""
+    names = {"minTerms": "min_terms", "maxTerms": "max_terms"}
+    unknown = sorted(set(options) - set(names))
+    if unknown:
+        raise DataError(f"task {NAME}: unknown options {', '.join(unknown)}; it has {' and '.join(names)}")
+    values: dict[str, int] = {}
+    for option, value in options.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise DataError(f"task {NAME}: the option {option} must be a whole number, got {value!r}")
+        values[names[option]] = value
+    return ChainLengths(**values)
+
+
+def chains(*, size: int, seed: int, lengths: ChainLengths) -> Iterator[Chain]:
+    """`size` different chains, the same for the same arguments. Raises DataError when there are not so many."""
+    draw = random.Random(f"{NAME}/{seed}").random
+    seen: set[Chain] = set()
+    misses = 0
+    while len(seen) < size:
+        chain = _drawn(lengths, draw_below=lambda bound: int(draw() * bound))
+        if chain in seen or seed_class(chain) != seed % SEED_CLASSES:
+            misses += 1
+            if misses > _MISSES_ALLOWED:
+                raise DataError(
+                    f"task {NAME}: size {size} is too much, seed {seed} has little more than {len(seen)} different chains of "
+                    f"{lengths.min_terms} to {lengths.max_terms} terms; lower size or raise maxTerms"
+                )
+            continue
+        misses = 0
+        seen.add(chain)
+        yield chain
+
+
+def seed_class(chain: Chain) -> int:
+    """The class 0 … 7 that this chain belongs to, by a hash of its signed digits: nothing that a model could see."""
+    signed = bytes(sign * digit % 256 for sign, digit in zip(chain.signs, chain.digits, strict=True))
+    return hashlib.blake2b(signed, digest_size=1).digest()[0] % SEED_CLASSES
+
+
+def questions(*, size: int, seed: int, options: Mapping[str, object]) -> list[Question]:
+    """Questions whose text is the whole prompt (template `raw`); the field `terms` says how long the chain is."""
+    made = chains(size=size, seed=seed, lengths=lengths_of(options))
+    return [_question(chain, seed=seed, number=number) for number, chain in enumerate(made)]
+
+
+def worked_examples(*, size: int, seed: int, options: Mapping[str, object]) -> Iterator[tuple[Question, str]]:
+    """The same questions, each with a response to imitate: a guess in `GUESS_SHARE` of the cases, else worked out."""
+    draw = random.Random(f"{NAME}/traces/{seed}").random
+    for number, chain in enumerate(chains(size=size, seed=seed, lengths=lengths_of(options))):
+        question = _question(chain, seed=seed, number=number)
+        if draw() < GUESS_SHARE:
+            yield question, guess(chain)
+            continue
+        remaining, chunks = len(chain.digits) - 1, []
+        while remaining:
+            chunks.append(min(CHUNK_SIZES[int(draw() * len(CHUNK_SIZES))], remaining))
+            remaining -= chunks[-1]
+        yield question, worked(chain, chunks=chunks)
+
+
+def _question(chain: Chain, *, seed: int, number: int) -> Question:
+    return Question(
+        id=f"{NAME}-{seed}-{number}",
+        text=chain.text,
+        answer=str(chain.value),
+        source=NAME,
+        fields={"terms": len(chain.digits)},
+    )
+
+
+def guess(chain: Chain) -> str:
+    """The value at once. The thinking is not empty: the format reward asks for some."""
+    return " ".join(("=", str(chain.value), *_closing(chain)))
+
+
+def worked(chain: Chain, *, chunks: list[int]) -> str:
+    """Line by line, `chunks` terms a line (their sum is the number of terms after the first): label, value so far, terms, new value."""
+    words: list[str] = []
+    value, place = chain.digits[0], 1
+    for size in chunks:
+        words += (string.ascii_lowercase[place], str(value))
+        for sign, digit in zip(chain.signs[place : place + size], chain.digits[place : place + size], strict=True):
+            words += (_sign_word(sign), str(digit))
+            value += sign * digit
+        words += ("=", str(value), ";")
+        place += size
+    return " ".join((*words, *_closing(chain)))
+
+
+def _closing(chain: Chain) -> tuple[str, ...]:
+    return (END_THINK, ANSWER, str(chain.value), END_ANSWER)
+
+
+def _drawn(lengths: ChainLengths, *, draw_below: Callable[[int], int]) -> Chain:
+    terms = lengths.min_terms + draw_below(lengths.max_terms - lengths.min_terms + 1)
+    value = 1 + draw_below(9)
+    digits, signs = [value], [1]
+    for _ in range(terms - 1):
+        digit = 1 + draw_below(9)
+        sign = 1 if draw_below(2) else -1
+        if not 0 <= value + sign * digit <= LARGEST_VALUE:
+            sign = -sign
+        value += sign * digit
+        digits.append(digit)
+        signs.append(sign)
+    return Chain(tuple(digits), tuple(signs))
+
+
+def _sign_word(sign: int) -> str:
+    return "+" if sign > 0 else "-"
