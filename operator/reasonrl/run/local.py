@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from transformers.utils import logging as transformers_logging
 
 from reasonrl.api.exit_codes import ExitCode
 from reasonrl.api.job import ReasoningRLJob
@@ -30,7 +31,7 @@ from reasonrl.run.policy_source import Policy, load_policy
 from reasonrl.run.progress import Progress
 from reasonrl.run.question_set import benchmarks, training_questions
 from reasonrl.run.rollout_engine import make_engine
-from reasonrl.run.run_directory import dumped, job_hash, keep_job, locked
+from reasonrl.run.run_directory import job_hash, keep_job, locked
 from reasonrl.run.stop_request import StopRequest, StopRequestedError
 from reasonrl.run.stopwatch import Stopwatch
 from reasonrl.run.telemetry.run_view import PhasePlan
@@ -58,6 +59,8 @@ def run_on_one_machine(job: ReasoningRLJob, *, directory: Path, base_directory: 
     Raises what its parts raise: RunInputError, DataError, RunDirectoryError and RolloutError for what the job names and cannot be used;
     TrainerError, RewardFailureError and CheckpointError when the run cannot go on.
     """
+    # A bar for every checkpoint would tear the live view apart.
+    transformers_logging.disable_progress_bar()
     with ExitStack() as stack:
         stack.enter_context(locked(directory))
         finished = read_summary(directory)
@@ -109,7 +112,7 @@ def _prepare(
         held_out = benchmarks(spec, policy.tokenizer, base_directory=base_directory, note=note)
     warm = store_directory(directory)
     if found is None:
-        keep_job(directory, dumped(job), current_phase=0)
+        keep_job(directory, job.dumped(), current_phase=0)
         warm_start(spec, policy, directory=warm, base_directory=base_directory, telemetry=telemetry, stop=stop, note=note)
     trainer = make_trainer(job, policy)
     keeper = CheckpointKeeper(
@@ -117,14 +120,14 @@ def _prepare(
         trainer=trainer,
         tokenizer=policy.tokenizer,
         spec=spec.checkpoint,
-        spec_hash=job_hash(dumped(job)),
+        spec_hash=job_hash(job.dumped()),
         start_is_unique=not policy.reproducible,
         record=telemetry.event,
     )
     progress = Progress()
     if found is not None:
         progress = keeper.restore(found[0])
-        changed = keep_job(directory, dumped(job), current_phase=progress.phase_index)
+        changed = keep_job(directory, job.dumped(), current_phase=progress.phase_index)
         telemetry.resumed_at(progress.step)
         edits = f"; edited since: {', '.join(changed)}" if changed else ""
         record_event(telemetry, progress.step, "Resumed", f"from {found[0].name}{edits}")

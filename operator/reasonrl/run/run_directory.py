@@ -15,7 +15,6 @@ from pathlib import Path
 
 import yaml
 
-from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.live_edits import changed_fields, refused_changes
 from reasonrl.api.run_files import JOB_FILE
 
@@ -45,11 +44,6 @@ def locked(directory: Path) -> Iterator[None]:
                 f"--output {directory}: another process is running this run; wait for it or choose another directory"
             ) from error
         yield
-
-
-def dumped(job: ReasoningRLJob) -> dict[str, object]:
-    """The job with every default written out, in the names of the YAML file."""
-    return job.model_dump(mode="json", by_alias=True)
 
 
 def keep_job(directory: Path, job: Mapping[str, object], *, current_phase: int) -> list[str]:
