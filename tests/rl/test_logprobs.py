@@ -151,6 +151,30 @@ def test_extreme_logits_stay_finite(shift: float) -> None:
     assert torch.isfinite(hidden.grad).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_exponential_is_subnormal_and_far_targets_keep_their_logprob(dtype: torch.dtype) -> None:
+    bias = torch.linspace(-120.0, 0.0, 61, dtype=dtype)
+    hidden, weight = torch.zeros(61, 2, dtype=dtype, requires_grad=True), torch.zeros(61, 2, dtype=dtype, requires_grad=True)
+    seen: list[Tensor] = []
+
+    class Exponentials(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if "exp" in func.__name__ and isinstance(result, Tensor) and result.numel() > 61:
+                seen.append(result.clone())
+            return result
+
+    with Exponentials():
+        logprobs, entropy = token_logprobs(hidden, weight, torch.arange(61), temperature=1.0, chunk_tokens=20, head_bias=bias)
+    assert len(seen) >= 3
+    assert all(float(each.min()) >= torch.finfo(torch.float32).tiny for each in seen)
+    exact = bias.double().log_softmax(0)
+    torch.testing.assert_close(logprobs, exact.to(dtype))
+    torch.testing.assert_close(entropy, (-(exact.exp() * exact).sum()).to(dtype).expand(61))
+    (gradient,) = torch.autograd.grad(logprobs[0], weight, retain_graph=True)
+    assert torch.isfinite(gradient).all()
+
+
 def test_bfloat16_head_follows_the_float64_one() -> None:
     hidden, weight, _, targets = inputs(64, 32, 50, dtype=torch.bfloat16, scale=0.2)
     exact_hidden, exact_weight = hidden.detach().double().requires_grad_(), weight.detach().double().requires_grad_()

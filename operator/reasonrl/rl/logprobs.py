@@ -19,6 +19,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+LOGIT_FLOOR = -80.0
+"""Logits further than this below their row's maximum are raised to it, except in the log-prob of a target. They add less than
+`vocab · exp(−80)` to a sum of at least 1, which no dtype here can hold; but their exponentials would be subnormal numbers, on which a
+CPU is about fifty times slower."""
+
 ChunkLoss = Callable[[Tensor, Tensor, slice], Tensor]
 """`(logprobs [chunk], entropy [chunk], rows) -> scalar`: the summed loss of the tokens `rows`. Differentiable in both tensors."""
 
@@ -96,9 +101,8 @@ def inference_logprobs(
     logprobs = torch.empty(hidden.shape[0], dtype=head.compute_dtype, device=hidden.device)
     buffers = head.logit_buffers(hidden.shape[0])
     for rows in head.chunks(hidden.shape[0]):
-        shifted = head.shifted_logits(hidden[rows], buffers)
-        target = shifted.gather(1, targets[rows, None]).squeeze(1)
-        logprobs[rows] = target - shifted.exp_().sum(dim=1).log()
+        shifted, at_target = head.shifted_logits(hidden[rows], targets[rows], buffers)
+        logprobs[rows] = at_target - shifted.exp_().sum(dim=1).log()
     return logprobs
 
 
@@ -174,8 +178,8 @@ class _Head:
             bias=None if self.bias is None else torch.zeros_like(self.bias, dtype=self.compute_dtype),
         )
 
-    def shifted_logits(self, hidden: Tensor, buffers: _LogitBuffers) -> Tensor:
-        """`z` less its row maximum, `[chunk, vocab]`, in the wide buffer."""
+    def shifted_logits(self, hidden: Tensor, targets: Tensor, buffers: _LogitBuffers) -> tuple[Tensor, Tensor]:
+        """`z` less its row maximum, `[chunk, vocab]` in the wide buffer and floored; and that of the target, `[chunk]`, exact."""
         logits = buffers.wide[: hidden.shape[0]]
         products = logits if buffers.narrow is None else buffers.narrow[: hidden.shape[0]]
         # The temperature rides along as the product's factor: no pass of its own over the logits.
@@ -186,14 +190,16 @@ class _Head:
             torch.addmm(self.bias, hidden, self.weight.t(), beta=scale, alpha=scale, out=products)
         if buffers.narrow is not None:
             logits.copy_(products)
-        return logits.sub_(logits.amax(dim=1, keepdim=True))
+        logits.sub_(logits.amax(dim=1, keepdim=True))
+        at_target = logits.gather(1, targets[:, None]).squeeze(1)
+        return logits.clamp_(min=LOGIT_FLOOR), at_target
 
     def softmax(self, hidden: Tensor, targets: Tensor, work: _Workspace) -> _Softmax:
-        shifted = self.shifted_logits(hidden, work.logits)
+        shifted, at_target = self.shifted_logits(hidden, targets, work.logits)
         exponentials = torch.exp(shifted, out=work.exponentials[: hidden.shape[0]])
         total = exponentials.sum(dim=1)
         log_total = total.log()
-        logprobs = shifted.gather(1, targets[:, None]).squeeze(1) - log_total
+        logprobs = at_target - log_total
         products = shifted.mul_(exponentials)
         entropy = log_total - products.sum(dim=1) / total
         return _Softmax(exponentials, products, total, logprobs, entropy)
