@@ -112,11 +112,17 @@ def test_pairs_need_a_response_and_no_answer(tmp_path: Path) -> None:
 
 
 BROKEN = {
-    "missing_question": ('{"problem": "q", "answer": "1"}', r"line 1: there is no field 'question'; the fields there are problem, answer. Set questionField"),
+    "missing_question": (
+        '{"problem": "q", "answer": "1"}',
+        r"line 1: there is no field 'question'; the fields there are problem, answer. Set questionField",
+    ),
     "missing_answer": ('{"question": "q"}', r"line 1: there is no field 'answer'; the fields there are question. Set answerField"),
     "empty_answer": ('{"question": "q", "answer": "1"}\n{"question": "q", "answer": "  "}', r"line 2: the field 'answer' is empty"),
     "null_answer": ('{"question": "q", "answer": null}', r"line 1: the field 'answer' is empty"),
-    "list_answer": ('{"question": "q", "answer": ["1"]}', r"line 1: the field 'answer' is a list, but answerField needs a text or a number"),
+    "list_answer": (
+        '{"question": "q", "answer": ["1"]}',
+        r"line 1: the field 'answer' is a list, but answerField needs a text or a number",
+    ),
     "boolean_answer": ('{"question": "q", "answer": true}', r"line 1: the field 'answer' is a bool"),
     "not_json": ('{"question": "q", "answer": "1"}\n{"question": ', r"line 2: not valid JSON"),
     "not_an_object": ('["q", "1"]', r"line 1: a row must be a JSON object with named fields, this is an array"),

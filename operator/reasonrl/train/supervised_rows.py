@@ -52,11 +52,9 @@ def plain_rows(examples: Sequence[Example], *, token_budget: int) -> list[TokenR
     return [_laid_out([[examples[index]] for index in cut]) for cut in cuts]
 
 
-def packed_rows(examples: Sequence[Example], *, row_tokens: int, token_budget: int) -> list[TokenRows]:
-    """Micro-batches of at most `token_budget` tokens in rows of up to `row_tokens`, filled by first fit, longest first.
-
-    An example longer than `row_tokens` gets a row of its own.
-    """
+def packed_rows(examples: Sequence[Example], *, token_budget: int) -> list[TokenRows]:
+    """Micro-batches of at most `token_budget` tokens in rows as long as the longest example, filled by first fit, longest first."""
+    row_tokens = max(len(example.tokens) for example in examples)
     rows: list[list[Example]] = []
     room: list[int] = []
     for example in sorted(examples, key=lambda each: -len(each.tokens)):
