@@ -20,6 +20,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+REASONRL = str(Path(sys.executable).with_name("reasonrl"))
 KILLED_RUN = Path(__file__).with_name("killed_run.py")
 PREEMPTED, BAD_INPUT = 4, 2
 DEADLINE_SECONDS = 300.0
@@ -33,7 +34,7 @@ def environment() -> dict[str, str]:
 
 def run(job: Path, directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "reasonrl.cli.app", "run", str(job), "--output", str(directory)],
+        [REASONRL, "run", str(job), "--output", str(directory)],
         env=environment(),
         capture_output=True,
         text=True,
@@ -120,7 +121,7 @@ def test_a_killed_run_goes_on_bit_for_bit(job: Path, uninterrupted: Path, tmp_pa
 def test_a_signal_saves_and_exits_as_preempted(job: Path, uninterrupted: Path, tmp_path: Path, number: signal.Signals) -> None:
     directory = tmp_path / "run"
     with subprocess.Popen(
-        [sys.executable, "-m", "reasonrl.cli.app", "run", str(job), "--output", str(directory)],
+        [REASONRL, "run", str(job), "--output", str(directory)],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -39,7 +39,7 @@ def run(
     job = load_job_file(file)
     problems = [*unsupported_on_one_machine(job), *check_paths(job, file.resolve().parent)]
     if problems:
-        fail_with(problems)
+        fail_with(problems, file=file)
     for sentence in cluster_only_fields(job):
         console.print(f"[yellow]note[/] {sentence}", highlight=False)
 

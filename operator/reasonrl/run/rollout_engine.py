@@ -33,7 +33,7 @@ def make_engine(spec: JobSpec, model: PreTrainedModel, tokenizer: PreTrainedToke
         path,
         stop_token_ids=end_tokens_of(model, tokenizer),
         max_sequences=spec.rollout.max_sequences,
-        max_model_tokens=spec.prompt.max_tokens + max([longest, *(each.max_response_tokens or 0 for each in spec.evaluation.benchmarks)]),
+        context_tokens=spec.prompt.max_tokens + max(longest, *(each.max_response_tokens or 0 for each in spec.evaluation.benchmarks), 0),
         dtype=dtype,
         key_value_cache_bytes=spec.rollout.key_value_cache,
         memory_utilization=spec.rollout.memory_utilization,

@@ -14,7 +14,7 @@ from types import TracebackType
 from rich.console import Console
 
 from reasonrl.api.run_files import EvaluationMetrics, Event, StepMetrics, WarmStartMetrics
-from reasonrl.run.telemetry.metrics_file import EventsFile, MetricsFile
+from reasonrl.run.telemetry.metrics_file import EventsFile, MetricsFile, MetricsRecord
 from reasonrl.run.telemetry.prometheus_endpoint import PrometheusEndpoint
 from reasonrl.run.telemetry.prometheus_metrics import RunMetrics
 from reasonrl.run.telemetry.rollouts_file import RolloutLine, RolloutsDirectory
@@ -73,8 +73,8 @@ class Telemetry:
                 self._terminal.say(line)
         self._open.close()
 
-    def resumed_at(self, step: int) -> None:
-        """Forgets on disk what the run will do again from `step` on, and goes on showing the rest."""
+    def resumed_at(self, step: int) -> list[MetricsRecord]:
+        """Forgets on disk what the run will do again from `step` on, goes on showing the rest and returns it, oldest first."""
         kept = self._metrics_file.resumed_at(step)
         self._events_file.resumed_at(step)
         self._rollouts.resumed_at(step)
@@ -83,6 +83,7 @@ class Telemetry:
             for record in kept:
                 if isinstance(record, EvaluationMetrics):
                     self._metrics.record(record)
+        return kept
 
     def stage(self, name: str) -> None:
         """What the run is doing now; shown, not stored."""
