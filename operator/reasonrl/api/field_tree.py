@@ -5,9 +5,10 @@ It is read from the JSON schema of the models, so none of the three can say anyt
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -26,8 +27,12 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldNode:
-    """One field. `path` writes `[]` for "each item of the list". `default` is YAML text, None for a required field; `bounds` is empty when
-    there are none. A field has children, or variants, or neither. `is_list` says that both are those of an item."""
+    """One field.
+
+    `path` writes `[]` for "each item of the list". `default` is YAML text, None for a required field; `bounds` is empty when there are
+    none. A field has children, or variants, or neither; `is_list` says that both are those of an item. `variant` is the type that the
+    field belongs to, where its object comes in several.
+    """
 
     path: str
     name: str
@@ -40,6 +45,7 @@ class FieldNode:
     choices: tuple[str, ...]
     children: tuple[FieldNode, ...]
     variants: tuple[Variant, ...]
+    variant: str = ""
 
     @property
     def required(self) -> bool:
@@ -76,10 +82,35 @@ def walk(node: FieldNode) -> Iterator[FieldNode]:
             yield from walk(child)
 
 
-def _children(path: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[FieldNode, ...]:
+def fields_at(node: FieldNode, parts: Sequence[str]) -> list[FieldNode]:
+    """The fields that a path of names leads to, without list marks: none, one, or one for each type that has it. The name of a type may
+    stand in the path."""
+    if not parts:
+        return [node]
+    name, rest = parts[0], parts[1:]
+    found = [child for child in node.children if child.name == name]
+    for variant in node.variants:
+        if variant.tag == name and (not rest or all(child.name != name for child in variant.children)):
+            inside = replace(node, description=variant.description, children=variant.children, variants=(), variant=variant.tag)
+            return fields_at(inside, rest)
+        found += [child for child in variant.children if child.name == name]
+    return [each for child in found for each in fields_at(child, rest)]
+
+
+def fields_like(path: str) -> list[str]:
+    """Paths that a user may have meant: like the whole path, or ending in the same name."""
+    known = list(dict.fromkeys(node.path for node in walk(field_tree()) if node.path))
+    plain = {each.replace("[]", ""): each for each in known}
+    near = difflib.get_close_matches(path, plain, n=3, cutoff=0.8)
+    last = path.rpartition(".")[2].replace("_", "").lower()
+    near += [each for each in plain if each.rpartition(".")[2].lower() == last and each not in near]
+    return (near or difflib.get_close_matches(path, plain, n=3, cutoff=0.5))[:4]
+
+
+def _children(path: str, schema: Mapping[str, Any], definitions: Mapping[str, Any], *, variant: str = "") -> tuple[FieldNode, ...]:
     required = set(schema.get("required", ()))
     return tuple(
-        _field(f"{path}.{name}" if path else name, name, each, definitions, required=name in required)
+        replace(_field(f"{path}.{name}" if path else name, name, each, definitions, required=name in required), variant=variant)
         for name, each in schema.get("properties", {}).items()
     )
 
@@ -92,10 +123,7 @@ def _field(path: str, name: str, schema: Mapping[str, Any], definitions: Mapping
     is_list = inner.get("type") == "array" and "items" in inner
     item = _resolved(inner["items"], definitions) if is_list else inner
     inside = f"{path}[]" if is_list else path
-    variants = tuple(
-        Variant(tag, _resolved(option, definitions).get("description", ""), _children(inside, _resolved(option, definitions), definitions))
-        for tag, option in _options(item)
-    )
+    variants = tuple(_variant(tag, inside, _resolved(option, definitions), definitions) for tag, option in _options(item))
     return FieldNode(
         path=path,
         name=name,
@@ -109,6 +137,10 @@ def _field(path: str, name: str, schema: Mapping[str, Any], definitions: Mapping
         children=_children(inside, item, definitions),
         variants=variants,
     )
+
+
+def _variant(tag: str, path: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Variant:
+    return Variant(tag, schema.get("description", ""), _children(path, schema, definitions, variant=tag))
 
 
 def _without_null(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
