@@ -81,8 +81,9 @@ LAYOUTS = {
     "one micro-batch": SETTING,
     "a micro-batch for each row": replace(SETTING, tokens_per_micro_batch=1),
     "micro-batches of some rows": replace(SETTING, tokens_per_micro_batch=30),
-    "packed": replace(SETTING, packing=True),
-    "packed and cut": replace(SETTING, packing=True, tokens_per_micro_batch=32),
+    "packed into short rows": replace(SETTING, packed_row_tokens=14),
+    "packed": replace(SETTING, packed_row_tokens=1000),
+    "packed and cut": replace(SETTING, packed_row_tokens=1000, tokens_per_micro_batch=32),
     "head in small chunks": replace(SETTING, logits_chunk_tokens=3),
 }
 
@@ -162,7 +163,7 @@ def test_a_step_is_adamw_with_decay_on_matrices_alone() -> None:
 
 @pytest.mark.parametrize("stop", [0, 1, 3, 6])
 def test_a_run_that_stopped_goes_on_bit_for_bit(stop: int, tmp_path: Path) -> None:
-    setting = replace(SETTING, steps=6, schedule="cosine", warmup_steps=2, packing=True, weight_decay=0.01)
+    setting = replace(SETTING, steps=6, schedule="cosine", warmup_steps=2, packed_row_tokens=1000, weight_decay=0.01)
 
     def batch_at(step: int) -> list[Row]:
         return rows_of([(2 + step, 3), (1, 5 + step), (4, 4)], seed=step)
@@ -232,13 +233,13 @@ def test_packing_is_refused_for_attention_that_takes_no_mask() -> None:
     model = model_of()
     model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(TrainerError, match="packing needs attention that takes a mask"):
-        SupervisedTrainer(model, replace(SETTING, packing=True))
+        SupervisedTrainer(model, replace(SETTING, packed_row_tokens=1000))
 
 
 def test_bfloat16_products_stay_near_the_float32_gradient() -> None:
     _, exact = gradient_of_first_step(model_of(), SETTING, MIXED)
-    for packing in (False, True):
-        _, rounded = gradient_of_first_step(model_of(), replace(SETTING, dtype=torch.bfloat16, packing=packing), MIXED)
+    for packed in (None, 1000):
+        _, rounded = gradient_of_first_step(model_of(), replace(SETTING, dtype=torch.bfloat16, packed_row_tokens=packed), MIXED)
         assert {gradient.dtype for gradient in rounded.values()} == {torch.float32}
         difference = math.sqrt(sum(float((rounded[name] - gradient).square().sum()) for name, gradient in exact.items()))
         norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in exact.values()))
@@ -267,7 +268,7 @@ def test_warmup_over_the_whole_run_is_allowed() -> None:
 
 @pytest.mark.parametrize("budget", [1, 30, 64, 1000])
 def test_packed_rows_hold_every_example_once_within_the_budget(budget: int) -> None:
-    batches = packed_rows(MIXED, token_budget=budget)
+    batches = packed_rows(MIXED, row_tokens=1000, token_budget=budget)
     longest = max(len(row.tokens) for row in MIXED)
     assert sorted(torch.cat([batch.targets for batch in batches]).tolist()) == sorted(
         token for row in MIXED for token in row.tokens[row.prompt_length :]
@@ -278,8 +279,16 @@ def test_packed_rows_hold_every_example_once_within_the_budget(budget: int) -> N
     assert sum(len(batch.tokens) for batch in batches) == 3
 
 
+def test_packed_rows_are_no_longer_than_asked_but_for_longer_examples() -> None:
+    batches = packed_rows(MIXED, row_tokens=14, token_budget=1)
+    assert sorted(batch.tokens.shape[1] for batch in batches) == [8, 8, 12, 13, 29]
+    assert sum(batch.packing is not None for batch in batches) == 1
+
+
 def test_packed_examples_attend_to_themselves_alone() -> None:
-    (batch,) = packed_rows([Row((1, 2, 3), 1), Row((4, 5), 1), Row((9, 9, 9, 9, 9, 9), 5), Row((6, 7, 8), 2)], token_budget=100)
+    (batch,) = packed_rows(
+        [Row((1, 2, 3), 1), Row((4, 5), 1), Row((9, 9, 9, 9, 9, 9), 5), Row((6, 7, 8), 2)], row_tokens=50, token_budget=100
+    )
     assert batch.packing is not None
     assert batch.tokens.tolist() == [[9, 9, 9, 9, 9, 9], [1, 2, 3, 6, 7, 8], [4, 5, 0, 0, 0, 0]]
     assert batch.packing.positions.tolist() == [[0, 1, 2, 3, 4, 5], [0, 1, 2, 0, 1, 2], [0, 1, 0, 0, 0, 0]]

@@ -38,8 +38,8 @@ BatchAt = Callable[[int], Sequence[Example]]
 class SupervisedSetting:
     """`denominator` is the constant that a batch's summed loss is divided by, in tokens: the batch size times the mean response length
     makes the gradient that of a mean over tokens. `warmup_steps` rise linearly to `learning_rate`; `schedule` falls from there to 0 at
-    the end (or stays). `packing` lays several examples in a row, rows as long as the longest example of the step. `dtype` is that of
-    the matrix products; weights and moments are float32."""
+    the end (or stays). `packed_row_tokens` lets several examples share a row of up to so many tokens; None packs nothing. `dtype` is
+    that of the matrix products; weights and moments are float32."""
 
     steps: int
     denominator: float
@@ -49,7 +49,7 @@ class SupervisedSetting:
     weight_decay: float = 0.0
     max_gradient_norm: float = 1.0
     tokens_per_micro_batch: int = 16_384
-    packing: bool = False
+    packed_row_tokens: int | None = None
     logits_chunk_tokens: int = 2048
     dtype: torch.dtype = torch.float32
 
@@ -77,7 +77,7 @@ class SupervisedTrainer:
     def __init__(self, model: PreTrainedModel, setting: SupervisedSetting) -> None:
         """Raises TrainerError for a model whose attention cannot take the mask that packing needs."""
         attention = getattr(model.config, "_attn_implementation", "eager")
-        if setting.packing and attention not in ("sdpa", "eager"):
+        if setting.packed_row_tokens is not None and attention not in ("sdpa", "eager"):
             raise TrainerError(f"spec.sft.packing needs attention that takes a mask (sdpa or eager), but the model uses {attention}")
         self._model = model.float().train()
         self._setting = setting
@@ -123,8 +123,10 @@ class SupervisedTrainer:
     def _accumulate_gradient(self, examples: Sequence[Example]) -> float:
         """Adds the gradient of the batch and returns its summed cross-entropy (nats)."""
         setting = self._setting
-        lay_out = packed_rows if setting.packing else plain_rows
-        parts = lay_out(examples, token_budget=setting.tokens_per_micro_batch)
+        if setting.packed_row_tokens is None:
+            parts = plain_rows(examples, token_budget=setting.tokens_per_micro_batch)
+        else:
+            parts = packed_rows(examples, row_tokens=setting.packed_row_tokens, token_budget=setting.tokens_per_micro_batch)
         total = 0.0
         for rows in parts:
             loss = self._summed_loss(rows) / setting.denominator

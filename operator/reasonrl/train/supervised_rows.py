@@ -52,9 +52,13 @@ def plain_rows(examples: Sequence[Example], *, token_budget: int) -> list[TokenR
     return [_laid_out([[examples[index]] for index in cut]) for cut in cuts]
 
 
-def packed_rows(examples: Sequence[Example], *, token_budget: int) -> list[TokenRows]:
-    """Micro-batches of at most `token_budget` tokens in rows as long as the longest example, filled by first fit, longest first."""
-    row_tokens = max(len(example.tokens) for example in examples)
+def packed_rows(examples: Sequence[Example], *, row_tokens: int, token_budget: int) -> list[TokenRows]:
+    """Micro-batches of at most `token_budget` tokens in rows filled by first fit, longest first.
+
+    Rows are as long as the longest example, because the cost of attention and of its mask grows with the square of the row; if that is
+    longer than `row_tokens`, each such example has a row of its own.
+    """
+    row_tokens = min(row_tokens, max(len(example.tokens) for example in examples))
     rows: list[list[Example]] = []
     room: list[int] = []
     for example in sorted(examples, key=lambda each: -len(each.tokens)):
