@@ -15,6 +15,7 @@ from reasonrl.api.model_spec import DType
 
 FLOAT32 = 4
 BYTES: dict[DType, int] = {"float32": 4, "bfloat16": 2}
+RESERVE = "reserve"
 RESERVE_SHARE = 0.08
 """Share of a GPU taken to be lost to the CUDA context, communication buffers and fragmentation. An assumption, not a measurement."""
 
@@ -48,7 +49,7 @@ def reserve(limit: int | None) -> tuple[MemoryItem, ...]:
     if limit is None:
         return ()
     share = f"{RESERVE_SHARE:.0%} of the GPU, assumed for its context and fragmentation"
-    return (MemoryItem("reserve", int(limit * RESERVE_SHARE), share),)
+    return (MemoryItem(RESERVE, int(limit * RESERVE_SHARE), share),)
 
 
 def ranks(spec: JobSpec) -> int:
@@ -159,15 +160,21 @@ def _deepspeed_state(spec: JobSpec, shape: ModelShape, *, offloaded: bool) -> It
         yield MemoryItem("gathered weights", 2 * largest * width, f"2 × the largest part, {counted(largest)} × {width} bytes")
 
 
+def _micro_batch_tokens(spec: JobSpec) -> int:
+    """The most tokens of one forward pass: the budget, but not more than an update has, and not less than one longest sequence."""
+    algorithm, longest = spec.algorithm, longest_sequence(spec)
+    prompts = max([algorithm.prompts_per_step, *(phase.prompts_per_step or 0 for phase in spec.phases)])
+    update = prompts * algorithm.rollouts_per_prompt // algorithm.updates_per_step * longest
+    return max(min(spec.trainer.tokens_per_micro_batch, update), longest)
+
+
 def _work(spec: JobSpec, shape: ModelShape) -> Iterator[MemoryItem]:
     """Activations, and the output layer."""
     trainer = spec.trainer
     native = trainer.engine == "deepspeed" and spec.model.dtype == "bfloat16"
     mixed = trainer.engine == "torch" and spec.model.dtype == "bfloat16"
-    tokens = max(trainer.tokens_per_micro_batch, longest_sequence(spec))
-    what = f"{tokens:,} tokens" + (
-        "" if tokens == trainer.tokens_per_micro_batch else " (one longest sequence; tokensPerMicroBatch is less)"
-    )
+    tokens = _micro_batch_tokens(spec)
+    what = f"{tokens:,} tokens"
     a_layer = activation_bytes(shape, mixed=mixed, native=native)
     if trainer.gradient_checkpointing:
         kept = shape.hidden_size * (2 if native else FLOAT32)

@@ -6,10 +6,10 @@ The command line prints it, and a cluster will admit by it. A job that cannot fi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reasonrl.api.job import JobSpec, ReasoningRLJob
-from reasonrl.api.memory import MemoryEstimate, checkpoint_bytes, ranks, trainer_estimates
+from reasonrl.api.memory import RESERVE, MemoryEstimate, checkpoint_bytes, ranks, trainer_estimates
 from reasonrl.api.model_shape import ModelShape, UnknownShape
 from reasonrl.api.phase_forecast import PhaseForecast, forecast_phases
 from reasonrl.api.problems import JobError, Problem
@@ -62,7 +62,7 @@ def plan_resources(job: ReasoningRLJob, *, model_shape: ModelShape | UnknownShap
     memory: tuple[MemoryEstimate, ...] = ()
     checkpoint = None
     if known is not None and not problems:
-        memory = (*trainer_estimates(job.spec, known), *_rollout_estimates(job.spec, known, phases))
+        memory = tuple(_estimates(job.spec, known, phases))
         checkpoint = _checkpoint(job.spec, known)
         problems = [*_too_large(memory), *_caches_too_small(job.spec, known, phases), *_checkpoint_too_large(job.spec, checkpoint)]
     if problems:
@@ -81,7 +81,7 @@ def plan_resources(job: ReasoningRLJob, *, model_shape: ModelShape | UnknownShap
         on_policy=on_policy,
         policy_reason=reason,
         phases=phases,
-        notes=tuple(_notes(job.spec, phases)),
+        notes=tuple(_notes(job.spec, phases, memory)),
     )
 
 
@@ -112,10 +112,24 @@ def _policy(spec: JobSpec) -> tuple[bool, str]:
     )
 
 
-def _rollout_estimates(spec: JobSpec, shape: ModelShape, phases: tuple[PhaseForecast, ...]) -> Iterator[MemoryEstimate]:
+def _estimates(spec: JobSpec, shape: ModelShape, phases: tuple[PhaseForecast, ...]) -> Iterator[MemoryEstimate]:
+    trainer, *host = trainer_estimates(spec, shape)
     responses = max(each.responses_per_step for each in phases)
-    for gpus in sorted({each.rollout_gpus for each in phases}):
-        yield rollout_estimate(spec, shape, gpus=gpus, responses=responses)
+    engines = [rollout_estimate(spec, shape, gpus=gpus, responses=responses) for gpus in sorted({each.rollout_gpus for each in phases})]
+    if spec.rollout.placement == "Colocated" and trainer.limit is not None:
+        for engine in engines:
+            yield _shared(trainer, engine)
+        yield from host
+    else:
+        yield from (trainer, *host, *engines)
+
+
+def _shared(trainer: MemoryEstimate, engine: MemoryEstimate) -> MemoryEstimate:
+    """A GPU that trainer and engine share. Neither moves out while the other works, so their memory adds."""
+    reserved = {item.name: item for item in (*trainer.items, *engine.items) if item.name == RESERVE}
+    of_trainer = [item for item in trainer.items if item.name != RESERVE]
+    of_engine = [replace(item, name=f"engine's {item.name}") for item in engine.items if item.name != RESERVE]
+    return replace(trainer, where="each GPU, shared by a trainer and a rollout engine", items=(*of_trainer, *of_engine, *reserved.values()))
 
 
 def _caches_too_small(spec: JobSpec, shape: ModelShape, phases: tuple[PhaseForecast, ...]) -> Iterator[Problem]:
@@ -132,11 +146,10 @@ def _too_large(memory: tuple[MemoryEstimate, ...]) -> Iterator[Problem]:
         largest_first = sorted(estimate.items, key=lambda item: -item.bytes)
         sums = "; ".join(f"{item.name} {readable_bytes(item.bytes)} = {item.arithmetic}" for item in largest_first)
         trains = "trainer" in estimate.where
-        fix = (
-            "use more GPUs with a higher zeroStage, gradientCheckpointing, or offload"
-            if trains
-            else "use fewer maxSequences, or engine: vllm"
+        fixes = (
+            ["gradientCheckpointing", "more GPUs with a higher zeroStage", "offload"] if trains else ["fewer maxSequences", "engine: vllm"]
         )
+        fix = f"use {' or '.join(['a lower memoryUtilization', *fixes] if 'shared' in estimate.where else fixes)}"
         needs = f"{estimate.where} needs {readable_bytes(estimate.total)} of {readable_bytes(estimate.limit)} (trainer.gpuMemory)"
         yield Problem("spec.trainer" if trains else "spec.rollout", None, f"{needs}: {sums}. To fit, {fix}")
 
@@ -178,13 +191,16 @@ def _indivisible(spec: JobSpec, phases: tuple[PhaseForecast, ...], shape: ModelS
             )
 
 
-def _notes(spec: JobSpec, phases: tuple[PhaseForecast, ...]) -> Iterator[str]:
+def _notes(spec: JobSpec, phases: tuple[PhaseForecast, ...], memory: tuple[MemoryEstimate, ...]) -> Iterator[str]:
     if spec.rollout.placement == "Colocated":
-        yield "Colocated: rollout engines are in the trainer pods and take turns with them; each estimate is checked alone."
+        yield "Colocated: rollout engines are in the trainer pods, and take turns with the trainers."
     if not all(each.exact for each in phases):
         yield "Steps and schedule values marked ≤ are the latest possible: an earlier phase may end before its bound."
     if spec.algorithm.kl is not None and spec.algorithm.kl.schedule.type == "adaptive":
         yield "The KL coefficient is adaptive: the values shown are its start."
+    if memory and all(estimate.limit is None for estimate in memory):
+        total = sum(estimate.total for estimate in memory)
+        yield f"On one machine the trainer and its engine are one process: {readable_bytes(total)} in all, besides the program itself."
     if spec.algorithm.entropy.target is not None:
         yield "The entropy coefficient is adaptive: the values shown are its start."
     if spec.rollout.min_replicas < phases[0].rollout_replicas and spec.rollout.placement == "Disaggregated":

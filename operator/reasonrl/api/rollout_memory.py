@@ -97,5 +97,7 @@ def _cache(spec: JobSpec, shape: ModelShape, *, gpus: int, responses: int) -> Me
         f"{spec.rollout.memory_utilization:g} × {readable_bytes(spec.trainer.gpu_memory)} − weights" if gpus else "rollout.keyValueCache"
     )
     return MemoryItem(
-        "key-value cache", room, f"{given}; room for {fit:,} of {sequences:,} sequences of {longest:,} tokens ({token.arithmetic})"
+        "key-value cache",
+        room,
+        f"{given}; room for {fit:,} sequences of {longest:,} tokens, {sequences:,} at once are wanted ({token.arithmetic})",
     )

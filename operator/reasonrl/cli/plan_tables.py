@@ -39,7 +39,8 @@ def show_plan(plan: ResourcePlan) -> None:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+        numbers = column.startswith(">")
+        table.add_column(column.lstrip(">"), justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
     return table
 
 
@@ -53,7 +54,10 @@ def _pods(pods: tuple[PodPlan, ...]) -> Table:
 
 
 def _phases(phases: tuple[PhaseForecast, ...]) -> Table:
-    table = _table("Phases", "phase", ">response", ">steps", "ends", ">prompts", ">responses", ">updates", ">most tokens a step")
+    table = _table(
+        "Phases; prompts, rollouts, updates and the most tokens are of one step",
+        *("phase", ">context", ">steps", "ends", ">prompts", ">rollouts", ">updates", ">most tokens"),
+    )
     for phase in phases:
         table.add_row(
             phase.name,

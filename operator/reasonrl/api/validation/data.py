@@ -10,6 +10,8 @@ from reasonrl.api.problems import Problem
 
 KINDS = ("path", "huggingFace", "reasoningGym", "task")
 FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+OTHER_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".arrow", ".yaml", ".yml", ".gz", ".zip", ".tar", ".zst", ".pkl", ".db")
+"""What else people keep data in. Any other name may be that of a directory."""
 SEED_CLASSES = 8
 """Sets of chained digits whose seeds differ modulo this have no question in common."""
 LONGEST_CHAIN = 26
@@ -54,7 +56,7 @@ def source_problems(path: str, source: DataSource) -> Iterator[Problem]:
         yield Problem(
             f"{path}.path", source.path, "must be a local file; a set of the hub is written huggingFace: {name: organisation/set}"
         )
-    if source.path is not None and "." in source.path.rpartition("/")[2] and not source.path.endswith(FILE_ENDINGS):
+    if source.path is not None and source.path.endswith(OTHER_ENDINGS) and not source.path.endswith(FILE_ENDINGS):
         yield Problem(
             f"{path}.path", source.path, f"must end in {', '.join(FILE_ENDINGS)}, or be a directory saved by the datasets package"
         )
