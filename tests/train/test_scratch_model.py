@@ -8,7 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from reasonrl.api.model_spec import ScratchSpec
 from reasonrl.train.protocol import TrainerError
@@ -35,9 +35,9 @@ def test_the_shape_is_that_of_the_spec(tokenizer: PreTrainedTokenizerFast) -> No
 
 
 def test_the_demos_model_has_two_thirds_of_a_million_weights(tokenizer: PreTrainedTokenizerFast) -> None:
-    """By hand: a layer has four square projections, three biases, three feed-forward matrices and two norms; then a last norm, and the
+    """By hand: a layer has four square projections, three feed-forward matrices and two norms; then a last norm, and the
     embeddings, which are tied."""
-    layer = 4 * 128 * 128 + 3 * 128 + 3 * 128 * 384 + 2 * 128
+    layer = 4 * 128 * 128 + 3 * 128 * 384 + 2 * 128
     model = make_scratch_model(ScratchSpec(), tokenizer, seed=0)
     assert model.num_parameters() == 3 * layer + 128 + 12 * 128
 
@@ -87,3 +87,11 @@ def test_a_tokenizer_without_an_end_token_is_refused(tokenizer: PreTrainedTokeni
     tokenizer.eos_token = None
     with pytest.raises(TrainerError, match="no end token"):
         make_scratch_model(SMALL, tokenizer, seed=0)
+
+
+def test_the_tokenizer_beside_the_model_loads_as_what_it_was(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    make_scratch_model(SMALL, tokenizer, seed=0).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded.get_vocab() == tokenizer.get_vocab()
+    assert loaded("j")["input_ids"] == tokenizer("j")["input_ids"]

@@ -1,20 +1,21 @@
-"""A model made from nothing: a small Qwen2 with random weights.
+"""A model made from nothing: a small Llama with random weights.
 
 For the demo and for tests, where no pre-trained weights are wanted: with a task that ships its own tokenizer, a warm start and
 reinforcement learning fit into minutes on a laptop. The architecture is a stock one, so every engine and every tool can load the result.
+(Not Qwen2: beside a model of that type, transformers' AutoTokenizer loads a Qwen tokenizer, whatever class the saved one names.)
 """
 
 from __future__ import annotations
 
 import torch
-from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerBase, LlamaConfig, LlamaForCausalLM
 
 from reasonrl.api.model_spec import ScratchSpec
 from reasonrl.train.protocol import TrainerError
 
 
-def make_scratch_model(shape: ScratchSpec, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Qwen2ForCausalLM:
-    """A float32 Qwen2 with a token embedding for each token of `tokenizer`. The same arguments give the same weights, and torch's global
+def make_scratch_model(shape: ScratchSpec, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> LlamaForCausalLM:
+    """A float32 Llama with a token embedding for each token of `tokenizer`. The same arguments give the same weights, and torch's global
     generator is left as it was.
 
     Raises TrainerError when the heads do not divide the hidden size or the key-value heads the heads, or when the tokenizer lacks an end
@@ -27,7 +28,7 @@ def make_scratch_model(shape: ScratchSpec, tokenizer: PreTrainedTokenizerBase, *
         )
     if tokenizer.eos_token_id is None:
         raise TrainerError("spec.model.scratch: the tokenizer has no end token, so no response could ever end")
-    config = Qwen2Config(
+    config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden_size,
         intermediate_size=shape.feed_forward_size,
@@ -44,4 +45,4 @@ def make_scratch_model(shape: ScratchSpec, tokenizer: PreTrainedTokenizerBase, *
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Qwen2ForCausalLM(config)
+        return LlamaForCausalLM(config)
