@@ -19,12 +19,12 @@ END = 1
 
 _SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
-    "hidden_size": 32,
+    "hidden_size": 128,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 48,
     "max_position_embeddings": 256,
-    "initializer_range": 0.2,
+    "initializer_range": 0.1,
     "bos_token_id": None,
     "eos_token_id": END,
     "pad_token_id": 0,
@@ -49,10 +49,10 @@ _CONFIGS: dict[str, Callable[[], Any]] = {
     "mistral": lambda: transformers.MistralConfig(**_SIZES, num_key_value_heads=2, sliding_window=None),
     "mistral-sliding": lambda: transformers.MistralConfig(**_SIZES, num_key_value_heads=2, sliding_window=7),
     "llama-biased": lambda: transformers.LlamaConfig(**_SIZES, num_key_value_heads=2, attention_bias=True, mlp_bias=True),
-    "gemma2": lambda: transformers.Gemma2Config(**_SIZES, num_key_value_heads=2, head_dim=8, sliding_window=8, query_pre_attn_scalar=8),
+    "gemma2": lambda: transformers.Gemma2Config(**_SIZES, num_key_value_heads=2, head_dim=32, sliding_window=8, query_pre_attn_scalar=32),
     "gpt-neox": lambda: transformers.GPTNeoXConfig(**_SIZES),
     "gpt2": lambda: transformers.GPT2Config(
-        vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256, initializer_range=0.2, bos_token_id=None, eos_token_id=END
+        vocab_size=VOCABULARY, n_embd=128, n_layer=2, n_head=4, n_positions=256, initializer_range=0.1, bos_token_id=None, eos_token_id=END
     ),
 }
 

@@ -41,6 +41,24 @@ def test_making_room_keeps_what_is_live(first, end, grows):
     assert all(bool(stored.isfinite().all()) for stored in slots.storage)
 
 
+@pytest.mark.parametrize("end", [23, 60])
+def test_room_before_the_oldest_time_moves_what_is_live_to_the_right(end):
+    kept = prompt_tensors(2, 20)
+    slots = KeyValueSlots.for_prompts(kept, rows=3, capacity=20)
+    slots.write_prompts(kept, row=0, counts=(1, 1), now=20)
+    slots.reserve(rows=2, first=16, now=20, end=24)
+    slots.reserve(rows=2, first=9, now=20, end=end)
+    assert slots.origin <= 9
+    assert end - slots.origin <= slots.capacity
+    for row in range(2):
+        for found, expected in zip(live(slots, row, 16, 20), kept, strict=True):
+            assert torch.equal(found, expected[:, :, row, :, 16:])
+    longer = [part[:, :, :1, :, 9:] for part in kept]
+    slots.write_prompts(longer, row=2, counts=(1,), now=20)
+    for found, expected in zip(live(slots, 2, 9, 20), longer, strict=True):
+        assert torch.equal(found, expected[:, :, 0])
+
+
 def test_room_that_is_there_costs_nothing():
     kept = prompt_tensors(1, 4)
     slots = KeyValueSlots.for_prompts(kept, rows=1, capacity=10)

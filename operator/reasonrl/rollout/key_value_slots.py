@@ -43,20 +43,19 @@ class KeyValueSlots:
         return self.storage[0].shape[4]
 
     def reserve(self, *, rows: int, first: int, now: int, end: int) -> None:
-        """Makes room for the times `[first, end)` of the leading `rows`, whose times `[first, now)` are kept."""
-        if end - self.origin <= self.capacity:
+        """Makes room for the times `[first, end)`. What the leading `rows` hold of the times `[first, now)` is kept."""
+        if self.origin <= first and end - self.origin <= self.capacity:
             return
         needed = end - first
         grown = None if needed <= self.capacity * _REBASE_SHARE else max(needed, int(self.capacity * _GROWTH))
-        live = slice(first - self.origin, now - self.origin)
+        start = max(first, self.origin)
         for index, source in enumerate(self.storage):
-            kept = source[:, :, :rows, :, live]
+            kept = source[:, :, :rows, :, start - self.origin : now - self.origin]
             if grown is None:
-                target = source
-                kept = kept.clone() if live.start < now - first else kept
+                target, kept = source, kept.clone()
             else:
                 target = source.new_zeros((*source.shape[:4], grown, source.shape[5]))
-            target[:, :, :rows, :, : now - first] = kept
+            target[:, :, :rows, :, start - first : now - first] = kept
             self.storage[index] = target
         self.origin = first
 

@@ -36,7 +36,8 @@ class LeanDecoder:
         self._rotations = torch.empty(0, 1, self.shape.size // 2, dtype=torch.complex64, device=device)
         self._exact = dtype == torch.float32 and device.type == "cpu"
         self._norm_scale = math.sqrt(self.shape.hidden) if self._exact else 1.0
-        self._norms = list((self._weights.norms * self._norm_scale).unbind())
+        self._scaled_norms = torch.empty_like(self._weights.norms)
+        self._norms = list(self._scaled_norms.unbind())
         self._length_floor = torch.tensor(math.sqrt(self.shape.hidden * self.shape.epsilon), device=device)
         self.load({name: tensor for name, tensor in model.state_dict().items() if name in self._weights.places})
 
@@ -55,7 +56,7 @@ class LeanDecoder:
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
         self._weights.fill(weights)
-        self._norms = list((self._weights.norms * self._norm_scale).unbind())
+        torch.mul(self._weights.norms, self._norm_scale, out=self._scaled_norms)
 
     def prepare(self, *, positions: int) -> None:
         if positions <= len(self._rotations):

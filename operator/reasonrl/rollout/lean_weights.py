@@ -107,8 +107,8 @@ class LeanWeights:
 
     def fill(self, weights: Mapping[str, Tensor]) -> None:
         for name, tensor in weights.items():
-            place = self.places[name][1]
-            place.copy_(tensor.detach().reshape(place.shape))
+            shape, place = self.places[name]
+            place.copy_(tensor if shape == place.shape else tensor.reshape(place.shape))
 
     def _layer(self, shape: Shape, index: int) -> Layer:
         prefix = f"model.layers.{index}"
