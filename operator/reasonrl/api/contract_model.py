@@ -40,11 +40,14 @@ Tokens = Annotated[int, Field(ge=1, le=16_777_216)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Temperature = Annotated[float, Field(gt=0.0, le=10.0)]
 Coefficient = Annotated[float, Field(ge=0.0, le=1000.0)]
-Options = Annotated[dict[Annotated[str, Field(min_length=1, max_length=128)], JsonValue], Field(max_length=64)]
+FreeObject = Annotated[dict[Annotated[str, Field(min_length=1, max_length=128)], JsonValue], Field(max_length=64)]
+"""An object whose fields are somebody else's."""
+
+_WrittenBytes = Annotated[int, Field(ge=1, le=2**62)] | Annotated[str, Field(min_length=1, max_length=32)]
 
 Bytes = Annotated[
     int,
-    BeforeValidator(parse_quantity, json_schema_input_type=int | str),
+    BeforeValidator(parse_quantity, json_schema_input_type=_WrittenBytes),
     PlainSerializer(format_quantity, return_type=str, when_used="json"),
     Field(ge=1, le=2**62),
 ]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reasonrl.api.contract_model import ContractModel, Count, Options, PathText, Seed, ShortText
+from reasonrl.api.contract_model import ContractModel, Count, FreeObject, PathText, Seed, ShortText
 
 
 class HuggingFaceSource(ContractModel):
@@ -24,7 +24,7 @@ class ReasoningGymSource(ContractModel):
     name: ShortText = Field(description="Name of the task, such as chain_sum.")
     size: Annotated[Count, Field(le=10_000_000)] = Field(default=1000, description="How many questions to make.")
     seed: Seed = Field(default=1, description="Seed of the questions. Use another one for a benchmark than for training.")
-    options: Options = Field(default_factory=dict, description="Settings of the task itself, by its own names.")
+    options: FreeObject = Field(default_factory=dict, description="Settings of the task itself, by its own names.")
 
 
 class TaskSource(ContractModel):
@@ -33,7 +33,7 @@ class TaskSource(ContractModel):
     name: Literal["chainedDigits"] = Field(description="chainedDigits: chains of signed digits, such as a 7 b + 9 c - 5.")
     size: Annotated[Count, Field(le=10_000_000)] = Field(default=20000, description="How many questions to make.")
     seed: Seed = Field(default=1, description="Seed of the questions. Sets whose seeds differ modulo 8 have no question in common.")
-    options: Options = Field(
+    options: FreeObject = Field(
         default_factory=dict, description="Settings of the task: minTerms and maxTerms, the length of a chain, in terms."
     )
 

@@ -88,13 +88,14 @@ def fields_at(node: FieldNode, parts: Sequence[str]) -> list[FieldNode]:
     if not parts:
         return [node]
     name, rest = parts[0], parts[1:]
-    found = [child for child in node.children if child.name == name]
-    for variant in node.variants:
-        if variant.tag == name and (not rest or all(child.name != name for child in variant.children)):
-            inside = replace(node, description=variant.description, children=variant.children, variants=(), variant=variant.tag)
-            return fields_at(inside, rest)
-        found += [child for child in variant.children if child.name == name]
-    return [each for child in found for each in fields_at(child, rest)]
+    of_type = [
+        replace(node, description=variant.description, children=variant.children, variants=(), variant=variant.tag)
+        for variant in node.variants
+        if variant.tag == name
+    ]
+    fields = [child for child in node.children if child.name == name]
+    fields += [child for variant in node.variants for child in variant.children if child.name == name]
+    return [each for below in (*of_type, *fields) for each in fields_at(below, rest)]
 
 
 def fields_like(path: str) -> list[str]:

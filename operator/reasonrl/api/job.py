@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from reasonrl.api.algorithm_spec import AlgorithmSpec
 from reasonrl.api.checkpoint_spec import CheckpointSpec
-from reasonrl.api.contract_model import ContractModel, NonNegativeCount, Seed
+from reasonrl.api.contract_model import ContractModel, FreeObject, NonNegativeCount, Seed
 from reasonrl.api.data_spec import DataSpec
 from reasonrl.api.evaluation_spec import EvaluationSpec
 from reasonrl.api.lifecycle_spec import Metadata, RuntimeReference
@@ -63,8 +63,8 @@ class JobSpec(ContractModel):
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec, description="Held-out accuracy while the run goes on.")
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec, description="When a run is saved, and which checkpoints stay.")
     telemetry: TelemetrySpec = Field(default_factory=TelemetrySpec, description="What a run tells while it goes on.")
-    failure_policy: dict[str, JsonValue] | None = Field(default=None, description="Restarts and their budgets. Supported from version 0.2.")
-    scheduling: dict[str, JsonValue] | None = Field(default=None, description="Queue and priority. Supported from version 0.2.")
+    failure_policy: FreeObject | None = Field(default=None, description="Restarts and their budgets. Supported from version 0.2.")
+    scheduling: FreeObject | None = Field(default=None, description="Queue and priority. Supported from version 0.2.")
     ttl_seconds_after_finished: NonNegativeCount | None = Field(
         default=None, description="The job is deleted so many seconds after it ended. Supported from version 0.2."
     )

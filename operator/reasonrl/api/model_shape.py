@@ -68,7 +68,7 @@ class UnknownShape:
 
 
 def scratch_shape(scratch: ScratchSpec, *, vocabulary: int) -> ModelShape:
-    """The shape of a Qwen2 made from nothing."""
+    """The shape of a model made from nothing: a Llama, without biases."""
     return ModelShape(
         hidden_size=scratch.hidden_size,
         layers=scratch.layers,
@@ -78,7 +78,7 @@ def scratch_shape(scratch: ScratchSpec, *, vocabulary: int) -> ModelShape:
         feed_forward_size=scratch.feed_forward_size,
         vocabulary=vocabulary,
         tied_embeddings=scratch.tie_embeddings,
-        query_key_value_bias=True,
+        query_key_value_bias=False,
     )
 
 

@@ -12,7 +12,7 @@ DType = Literal["float32", "bfloat16"]
 
 
 class ScratchSpec(ContractModel):
-    """A Qwen2 model made from nothing, for tasks that ship a tokenizer. It needs no download and learns on a CPU."""
+    """A small Llama made from nothing, for tasks that ship a tokenizer. It needs no download and learns on a CPU."""
 
     hidden_size: Annotated[Count, Field(le=65536)] = Field(default=128, description="Width of the hidden states. heads must divide it.")
     layers: Annotated[Count, Field(le=1024)] = Field(default=3, description="Number of transformer layers.")

@@ -39,7 +39,9 @@ def signals_of(metrics: StepMetrics, until: UntilSpec) -> StepSignals:
     percentile = DEFAULT_PERCENTILE if until.response_length is None else until.response_length.percentile
     return StepSignals(
         truncated_share=metrics.truncated_share,
-        response_length_percentile=_percentile([length for bucket in metrics.lengths_by_outcome.values() for length in bucket], percentile),
+        response_length_percentile=length_percentile(
+            [length for bucket in metrics.lengths_by_outcome.values() for length in bucket], percentile
+        ),
         response_length_mean=metrics.response_length_mean,
         accuracy=metrics.accuracy,
     )
@@ -120,7 +122,7 @@ def _halves(values: Sequence[float], window: int) -> tuple[float, float] | None:
     return statistics.fmean(values[-2 * window : -window]), statistics.fmean(values[-window:])
 
 
-def _percentile(values: Sequence[int], percentile: float) -> float:
+def length_percentile(values: Sequence[int], percentile: float) -> float:
     """Nearest rank; 0 of nothing."""
     if not values:
         return 0.0

@@ -20,7 +20,7 @@ _UNITS = {
     "Pi": 2**50,
     "Ei": 2**60,
 }
-_QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)([a-zA-Z]*)")
+_QUANTITY = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)([a-zA-Z]*)")
 _BINARY = ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki")
 
 

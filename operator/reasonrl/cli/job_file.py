@@ -19,6 +19,7 @@ from reasonrl.cli.problems import JobFileError, JobInFileError
 
 LARGEST_FILE = 1_048_576
 """Bytes. An object of a cluster may not be larger either."""
+MOST_VALUES = 100_000
 
 
 def load_job_file(path: Path) -> ReasoningRLJob:
@@ -42,11 +43,15 @@ def read_mapping(path: Path) -> dict[str, object]:
         raise JobFileError(f"{where}: not valid YAML: {error.problem or error.context}{line}") from error
     except yaml.YAMLError as error:
         raise JobFileError(f"{path}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise JobFileError(f"{path}: is nested too deeply to be a job") from error
     if not documents:
         raise JobFileError(f"{path}: is empty; a job begins with apiVersion, kind, metadata and spec")
     if len(documents) > 1:
         raise JobFileError(f"{path}: holds {len(documents)} documents, separated by ---; put each job into a file of its own")
     (document,) = documents
+    if _values_in(document, {}, path) > MOST_VALUES:
+        raise JobFileError(f"{path}: its aliases (*name) unfold to more than {MOST_VALUES:,} values; write out what is meant")
     if not isinstance(document, dict):
         raise JobFileError(f"{path}: holds a {type(document).__name__}; a job is an object with apiVersion, kind, metadata and spec")
     return document
@@ -79,6 +84,20 @@ def check_paths(job: ReasoningRLJob, base_directory: Path) -> list[Problem]:
     """Local files and directories that the job names and that do not exist. Relative paths are relative to `base_directory`, the job
     file's own. Names of the hub are not looked up."""
     return [problem for field, path, wanted in _paths(job) if (problem := _missing(field, path, wanted, base_directory)) is not None]
+
+
+def _values_in(value: object, known: dict[int, int | None], path: Path) -> int:
+    """Values that a document unfolds to; each aliased part is looked at once. Raises JobFileError for a part that contains itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = None
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_values_in(part, known, path) for part in parts)
+    found = known[id(value)]
+    if found is None:
+        raise JobFileError(f"{path}: an alias (*name) stands within what it names, so the job would never end")
+    return found
 
 
 def _text(path: Path) -> str:
@@ -136,6 +155,8 @@ class _JobLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", key_node.start_mark)

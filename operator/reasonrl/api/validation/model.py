@@ -31,7 +31,7 @@ def model_problems(spec: JobSpec) -> Iterator[Problem]:
         )
     if model.revision is not None and not (model.path or "").startswith(HUB_PREFIX):
         yield Problem("spec.model.revision", model.revision, "only a model of the hub (hf://…) has revisions; remove it")
-    if model.scratch is not None:
+    if model.scratch is not None and model.path is None:
         yield from _scratch(spec, model.scratch)
     yield from _reference(spec)
     yield from prompt_problems("spec.prompt", spec.prompt)
