@@ -8,6 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from reasonrl.api.model_spec import ScratchSpec
@@ -22,7 +23,9 @@ SMALL = ScratchSpec.model_validate(
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {word: number for number, word in enumerate(["<pad>", "<eos>", *"abcdefghij"])}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(vocabulary)), eos_token="<eos>", pad_token="<pad>")
+    backend = Tokenizer(WordLevel(vocabulary))
+    backend.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>", pad_token="<pad>")
 
 
 def test_the_shape_is_that_of_the_spec(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -77,6 +80,15 @@ def test_saved_it_is_loaded_by_auto_model(tokenizer: PreTrainedTokenizerFast, tm
         assert torch.equal(model(tokens).logits, loaded(tokens).logits)
 
 
+def test_the_tokenizer_saved_beside_it_is_loaded_by_auto_tokenizer(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    """AutoTokenizer looks at the model's type too, and for some types overrides the class that the tokenizer was saved with."""
+    make_scratch_model(SMALL, tokenizer, seed=3).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded("j a c c")["input_ids"] == tokenizer("j a c c")["input_ids"] == [11, 2, 4, 4]
+    assert loaded.decode([11, 2, 1], skip_special_tokens=True) == "j a"
+
+
 @pytest.mark.parametrize("change", [{"heads": 3}, {"heads": 32}, {"key_value_heads": 3}])
 def test_heads_that_do_not_divide_are_named(change: dict[str, int], tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(TrainerError, match=r"spec.model.scratch: hiddenSize 32 must be a multiple of twice heads"):
@@ -87,11 +99,3 @@ def test_a_tokenizer_without_an_end_token_is_refused(tokenizer: PreTrainedTokeni
     tokenizer.eos_token = None
     with pytest.raises(TrainerError, match="no end token"):
         make_scratch_model(SMALL, tokenizer, seed=0)
-
-
-def test_the_tokenizer_beside_the_model_loads_as_what_it_was(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
-    make_scratch_model(SMALL, tokenizer, seed=0).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
-    assert loaded.get_vocab() == tokenizer.get_vocab()
-    assert loaded("j")["input_ids"] == tokenizer("j")["input_ids"]

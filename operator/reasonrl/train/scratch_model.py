@@ -8,7 +8,7 @@ reinforcement learning fit into minutes on a laptop. The architecture is a stock
 from __future__ import annotations
 
 import torch
-from transformers import PreTrainedTokenizerBase, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from reasonrl.api.model_spec import ScratchSpec
 from reasonrl.train.protocol import TrainerError
