@@ -32,11 +32,8 @@ class JobError(Exception):
 
 def shown_value(value: object, *, limit: int = 80) -> str:
     """The value as the user would recognise it, cut to `limit` characters."""
-    text = (
-        {True: "true", False: "false", None: "null"}[value]
-        if value is None or isinstance(value, bool)
-        else repr(value)
-        if isinstance(value, str)
-        else str(value)
-    )
+    if value is None or isinstance(value, bool):
+        text = {None: "null", True: "true", False: "false"}[value]
+    else:
+        text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
