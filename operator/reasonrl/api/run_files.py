@@ -72,7 +72,9 @@ class StepMetrics(_Record):
     prompt_tokens: int
     response_tokens: int
     tokens_per_second: float = Field(description="Response tokens a second, over the whole step.")
-    seconds: dict[str, float] = Field(description="By stage: rollout, grade, reference, update, weight_sync, checkpoint, evaluation, total.")
+    seconds: dict[str, float] = Field(
+        description="By stage: rollout, grade, reference, update, weight_sync, total; checkpoint and evaluation are those before the step."
+    )
     reference_resets: int
 
 

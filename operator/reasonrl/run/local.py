@@ -134,7 +134,10 @@ def _prepare(
     engine = make_engine(spec, trainer.model, policy.tokenizer, directory=directory)
     stack.callback(engine.close)
     engine.load(trainer.weights(), version=progress.step)
-    grader = stack.enter_context(Grader(spec.rewards, template=questions.template, base_directory=base_directory))
+    template = questions.template
+    grader = stack.enter_context(
+        Grader(spec.rewards, uses_tags=template.uses_tags, response_prefix=template.response_prefix, base_directory=base_directory)
+    )
     if found is None and not policy.reproducible:
         keeper.save(progress, reason="start of training")
     forget_warm_start(warm)

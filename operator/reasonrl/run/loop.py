@@ -94,6 +94,8 @@ def train_one_step(run: Run) -> None:
     progress.phase_step += 1
     progress.cursor = cursor
     metrics = tell(run, result)
+    if metrics.reward_mean is not None:
+        progress.scores[progress.step] = {"reward": metrics.reward_mean}
     next_adaptive_coefficients(run.job, progress, setting=setting, batch=batch, stats=stats)
     reset_reference_if_due(run.job, progress, run.trainer, run.telemetry)
     advance_phase(run.job, progress, metrics, run.directory, run.telemetry)

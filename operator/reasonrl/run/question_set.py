@@ -83,7 +83,6 @@ def _fitted(
     template = make_template(prompt.template, tokenizer, example=questions[0].text, text=prompt.text, system=prompt.system)
     fitting = fitting_questions(questions, template, tokenizer, max_tokens=prompt.max_tokens, long_prompts=prompt.long_prompts)
     if fitting.dropped:
-        note(
-            f"{fitting.dropped} of {len(questions)} prompts are longer than {prompt.max_tokens} tokens and were dropped: {fitting.examples[0]}"
-        )
+        first = fitting.examples[0]
+        note(f"{fitting.dropped} of {len(questions)} prompts are longer than {prompt.max_tokens} tokens and were dropped, such as {first}")
     return template, fitting.questions

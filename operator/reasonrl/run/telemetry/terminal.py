@@ -47,8 +47,9 @@ def summary_lines(view: RunView) -> list[str]:
             return [f"{view.job_name}: no training step was done ({duration(view.clock() - view.started)})."]
         first, last = view.first_step or view.steps[0], view.steps[-1]
         lines = [
-            f"{view.job_name}: {view.steps_done_here} steps in {duration(view.clock() - view.started)}, {last.step + 1} steps in all, "
-            f"phase {last.phase}.",
+            f"{view.job_name}: {view.steps_done_here} steps in {duration(view.clock() - view.started)}"
+            + (f", {last.step + 1} steps in all" if last.step + 1 != view.steps_done_here else "")
+            + f", phase {last.phase}.",
             f"  reward {number(first.reward_mean)} → {number(last.reward_mean)}, "
             f"response length {first.response_length_mean:,.0f} → {last.response_length_mean:,.0f} tokens (first and last step)",
         ]
