@@ -88,6 +88,18 @@ def test_what_no_step_measured_has_no_figure_and_what_some_did_has_gaps(make_run
     assert figures["reward"].data[1]["y"] == [0.5, 0.5, 0.5, None, 0.5, 0.5]
 
 
+def test_a_value_between_two_unknown_ones_is_a_dot(make_run, step):
+    directory = make_run()
+    lines = [step(s, correct_length_mean=None if s in (1, 3) else 50.0) for s in range(6)]
+    (directory / "metrics.jsonl").write_text("".join(line.model_dump_json() + "\n" for line in lines))
+    right, wrong = (
+        [trace for trace in _figures([read_run(directory)])["length-by-correctness"].data if trace["meta"]["series"] == name]
+        for name in ("right", "wrong")
+    )
+    assert [trace["x"] for trace in right if trace["mode"] == "markers"] == [[0, 2]]
+    assert [trace["mode"] for trace in wrong] == ["lines", "lines"]
+
+
 def test_the_coefficient_has_the_second_axis_and_is_not_smoothed(make_run):
     figure = _figures([read_run(make_run())])["kl"]
     (coefficient,) = [trace for trace in figure.data if trace.get("yaxis") == "y2"]

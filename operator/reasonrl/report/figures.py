@@ -65,7 +65,7 @@ def step_figure(curves: Curves, runs: Sequence[RunRecord], *, window: int) -> Fi
     flat = all(not series.value(step) for series in curves.series for run in runs for step in run.steps)
     scale: Json = {"range": [0, 0.05]} if flat else {"rangemode": "tozero"}
     if curves.log_scale:
-        scale = {"type": "log", "exponentformat": "power", "dtick": 1}
+        scale = {"type": "log", "tickformat": "~e", "nticks": 5}
     layout = base_layout(x_title="step", y_title=curves.unit, y_format=_tick_format(curves.format), x_axis=step_axis(runs), y_axis=scale)
     layout["shapes"] = [*shapes, *event_marks(runs)]
     layout["annotations"] = annotations
@@ -135,6 +135,10 @@ def _step_traces(
             + "<extra></extra>",
         }
     )
+    alone = _alone(smooth)
+    if alone:
+        dots: Json = {"mode": "markers", "x": [run.steps[i].step for i in alone], "y": rounded([smooth[i] for i in alone])}
+        traces.append({**common, **dots, "marker": {"color": look["color"], "size": 5}, "hoverinfo": "skip"})
     return traces
 
 
@@ -293,6 +297,12 @@ def _breaks(run: RunRecord, jumps: Jump | None) -> set[int]:
         return set()
     kept = [step.phase_index if jumps == "phase" else step.reference_resets for step in run.steps]
     return {place for place in range(1, len(kept)) if kept[place] != kept[place - 1]}
+
+
+def _alone(values: Sequence[float | None]) -> list[int]:
+    """Places of values between two unknown ones, which no line would show."""
+    around = [None, *values, None]
+    return [i for i, value in enumerate(values) if value is not None and around[i] is None and around[i + 2] is None]
 
 
 def _margin(labels: Sequence[Json]) -> Json:
