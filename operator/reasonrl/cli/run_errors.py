@@ -13,7 +13,7 @@ from reasonrl.run.checkpoint_store import CheckpointError
 from reasonrl.run.errors import RunInputError
 from reasonrl.run.reward_failure import RewardFailureError
 from reasonrl.run.run_directory import RunDirectoryError
-from reasonrl.run.telemetry.telemetry_error import TelemetryError
+from reasonrl.run.telemetry.telemetry_error import TelemetryAddressError, TelemetryError
 from reasonrl.train.protocol import TrainerError
 
 _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
@@ -24,6 +24,7 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (RolloutError, ExitCode.FATAL),
     (RewardFailureError, ExitCode.FATAL),
     (CheckpointError, ExitCode.RETRYABLE),
+    (TelemetryAddressError, ExitCode.BAD_INPUT),
     (TelemetryError, ExitCode.RETRYABLE),
 )
 

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from reasonrl.api.exit_codes import ExitCode
 from reasonrl.api.job import ReasoningRLJob
-from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY
+from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY, StepMetrics
 from reasonrl.rl.importance import ImportanceCorrection
 from reasonrl.rl.kl import KLTerm
 from reasonrl.rl.selection import SELECTION_RULES
@@ -124,11 +124,11 @@ def _prepare(
         start_is_unique=not policy.reproducible,
         record=telemetry.event,
     )
-    progress = Progress()
+    progress, earlier = Progress(), list[StepMetrics]()
     if found is not None:
         progress = keeper.restore(found[0])
         changed = keep_job(directory, job.dumped(), current_phase=progress.phase_index)
-        telemetry.resumed_at(progress.step)
+        earlier = [record for record in telemetry.resumed_at(progress.step) if isinstance(record, StepMetrics)]
         edits = f"; edited since: {', '.join(changed)}" if changed else ""
         record_event(telemetry, progress.step, "Resumed", f"from {found[0].name}{edits}")
     engine = make_engine(spec, trainer.model, policy.tokenizer, directory=directory)
@@ -154,7 +154,7 @@ def _prepare(
         checkpoints=keeper,
         stop=stop,
         stopwatch=Stopwatch(telemetry.stage),
-        health=HealthWatch(),
+        health=HealthWatch(earlier),
         progress=progress,
     )
 

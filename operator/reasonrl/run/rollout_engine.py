@@ -27,10 +27,10 @@ def make_engine(spec: JobSpec, model: PreTrainedModel, tokenizer: PreTrainedToke
 
     path = directory / ENGINE_DIRECTORY
     write_policy(path, model=model, dtype=dtype)
-    tokenizer.save_pretrained(path)
     longest = max(phase.max_response_tokens for phase in spec.phases)
     return VllmEngine(
         path,
+        tokenizer,
         stop_token_ids=end_tokens_of(model, tokenizer),
         max_sequences=spec.rollout.max_sequences,
         context_tokens=spec.prompt.max_tokens + max(longest, *(each.max_response_tokens or 0 for each in spec.evaluation.benchmarks), 0),

@@ -7,11 +7,11 @@ import errno
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.registry import Collector
 
-from reasonrl.run.telemetry.telemetry_error import TelemetryError
+from reasonrl.run.telemetry.telemetry_error import TelemetryAddressError
 
 
 class PrometheusEndpoint:
-    """Listens at once. Raises `TelemetryError`, naming the field of the spec, when it cannot. Port 0 takes a free one."""
+    """Listens at once. Raises `TelemetryAddressError`, naming the field of the spec, when it cannot. Port 0 takes a free one."""
 
     def __init__(self, metrics: Collector, *, address: str, port: int) -> None:
         registry = CollectorRegistry(support_collectors_without_names=True)
@@ -19,7 +19,7 @@ class PrometheusEndpoint:
         try:
             self._server, self._thread = start_http_server(port, addr=address, registry=registry)
         except OSError as error:
-            raise TelemetryError(_what_to_change(error, address=address, port=port)) from error
+            raise TelemetryAddressError(_what_to_change(error, address=address, port=port)) from error
 
     @property
     def port(self) -> int:
