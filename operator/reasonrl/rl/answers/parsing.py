@@ -1,0 +1,212 @@
+"""The grammar of whole answers: lists of relations between expressions, with the words that people put around them."""
+
+from __future__ import annotations
+
+import re
+
+from reasonrl.rl.answers.cursor import Cursor, ParseError
+from reasonrl.rl.answers.expressions import read_sum
+from reasonrl.rl.answers.groups import read_list_until
+from reasonrl.rl.answers.identity import PARAMETER
+from reasonrl.rl.answers.prose import NUMBER_SETS, opaque_label, without_condition, without_prose
+from reasonrl.rl.answers.syntax import (
+    Based,
+    Chain,
+    Choice,
+    Clock,
+    Constant,
+    Function,
+    NamedSet,
+    Node,
+    Percent,
+    Product,
+    Quantity,
+    Ratio,
+    SetOperation,
+    Symbol,
+    Words,
+    children,
+    substituted,
+    symbols,
+)
+from reasonrl.rl.answers.tokens import Notation, Token, scan
+from reasonrl.rl.answers.units import canonical_unit
+from reasonrl.rl.answers.vocabulary import MEANING_WORDS, PROSE_WORDS
+
+RELATIONS = ("=", "≈", "≠", "<", "≤", ">", "≥", "∈", "≡")
+_SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
+_PERCENT_WORDS = ("percent", "pct", "percentage")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:\\text ?\{)?\s*([aApP])?(?:\.?\s?[mM]\.?)?\s*\}?")
+_BASED = re.compile(r"\(?(?:\\text ?\{)?([0-9A-Z]*[0-9][0-9A-Z]*)\}?\)?\s*_\{?(\d+)\}?")
+_WHOLE_NUMBER_LETTERS = frozenset("kmnlp")
+_OPTIONS = frozenset("ABCDEFGHIJ")
+_MAX_UNIT_TOKENS = 6
+
+
+def parse(text: str, notation: Notation) -> Node:
+    """The tree of a normalised answer. Raises ParseError or ScanError when it is not mathematics."""
+    whole = _clock(text) or _number_in_a_base(text)
+    if whole is not None:
+        return whole
+    bare = without_condition(list(scan(text, notation)))
+    try:
+        tree = _parse_whole(without_prose(bare.tokens))
+    except ParseError:
+        tree = _behind_label(bare.tokens)
+    return _with_named_parameter(tree, bare.declared)
+
+
+def _parse_whole(tokens: list[Token]) -> Node:
+    return _choice(tokens) or _parse_tokens(tokens)
+
+
+def _behind_label(tokens: list[Token]) -> Node:
+    """The value behind a label that cannot be read."""
+    start = opaque_label(tokens)
+    if start is None:
+        raise ParseError("neither an expression nor a value with its label")
+    label = Symbol("label " + "".join(token.text or token.kind for token in tokens[: start - 1]))
+    return Chain((label, _parse_tokens(tokens[start:])), ("=",))
+
+
+def _with_named_parameter(tree: Node, declared: frozenset[str]) -> Node:
+    """Gives the name `ℤ` to the one letter that runs through whole numbers: declared so, or a letter for whole numbers that occurs as a
+    multiple of π only, as in x = π/3 + 2kπ."""
+    letters = declared & symbols(tree)
+    if not letters:
+        letters = _periods(tree) - _outside_periods(tree)
+    return substituted(tree, next(iter(letters)), Symbol(PARAMETER)) if len(letters) == 1 else tree
+
+
+def _periods(node: Node) -> frozenset[str]:
+    if isinstance(node, Product) and Constant("pi") in node.factors:
+        return symbols(node) & _WHOLE_NUMBER_LETTERS
+    return frozenset().union(*map(_periods, children(node)))
+
+
+def _outside_periods(node: Node) -> frozenset[str]:
+    if isinstance(node, Product) and Constant("pi") in node.factors:
+        return frozenset()
+    if isinstance(node, Symbol):
+        return frozenset((node.name,))
+    return frozenset().union(*map(_outside_periods, children(node)))
+
+
+def _parse_tokens(tokens: list[Token]) -> Node:
+    if not tokens:
+        raise ParseError("nothing to read")
+    cursor = Cursor(tokens, read_member)
+    return read_list_until(cursor, "end")
+
+
+def _clock(text: str) -> Clock | None:
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        return None
+    hours, minutes, seconds = int(match[1]), int(match[2]), int(match[3] or 0)
+    if hours > 24 or minutes > 59 or seconds > 59:
+        return None
+    # Twelve-hour marks are kept out of the value: most answers leave them to the question.
+    return Clock(hours, minutes, seconds)
+
+
+def _number_in_a_base(text: str) -> Based | None:
+    match = _BASED.fullmatch(text)
+    return Based(match[1], match[2]) if match is not None and not match[1].isalpha() else None
+
+
+def _choice(tokens: list[Token]) -> Choice | None:
+    """`(C)`, `C)`, `(C) 12`. A letter alone stays a symbol: only the other side can say that it is an option."""
+    bracketed = len(tokens) >= 2 and tokens[0].kind == "("
+    letter = tokens[1 if bracketed else 0] if tokens else None
+    if letter is None or letter.kind not in ("letter", "word") or letter.text not in _OPTIONS:
+        return None
+    place = 2 if bracketed else 1
+    if place >= len(tokens) or tokens[place].kind != ")":
+        return None
+    rest = tokens[place + 1 :]
+    if not rest:
+        return Choice(letter.text, None)
+    if rest[0].kind not in ("number", "letter", "word", "\\{", "command", "function") or (not bracketed and tokens[0].kind != "letter"):
+        return None
+    try:
+        return Choice(letter.text, _parse_tokens(rest))
+    except ParseError:
+        return Choice(letter.text, Words(" ".join(token.text for token in rest if token.text)))
+
+
+def read_member(cursor: Cursor) -> Node:
+    """One member of a list: an expression, or expressions with relations between them."""
+    sides = [_read_side(cursor)]
+    relations: list[str] = []
+    while cursor.at(*RELATIONS):
+        relations.append(cursor.take().kind)
+        if relations[-1] == "∈" and cursor.at("letter") and cursor.peek().text in NUMBER_SETS:
+            sides.append(_read_number_set(cursor))
+        else:
+            sides.append(_read_side(cursor))
+    if "≡" in relations:
+        sides[-1] = _read_modulus(cursor, sides[-1])
+    return Chain(tuple(sides), tuple(relations)) if relations else sides[0]
+
+
+def _read_number_set(cursor: Cursor) -> NamedSet:
+    """ℤ, ℤ⁺ and their like written with plain letters."""
+    name = cursor.take().text
+    while cursor.at("^", "_", "+", "-", "·"):
+        name += cursor.take().text
+    return NamedSet(name)
+
+
+def _read_modulus(cursor: Cursor, last: Node) -> Node:
+    bracket = cursor.at("(") and cursor.peek(1).text == "mod"
+    if bracket:
+        cursor.take()
+    if cursor.accept_command("pmod", "mod", "bmod") is None and not (cursor.at("word") and cursor.take().text == "mod"):
+        return last
+    modulus = read_sum(cursor)
+    if bracket:
+        cursor.expect(")")
+    return Function("mod", (last, modulus))
+
+
+def _read_side(cursor: Cursor) -> Node:
+    left = _read_ratio(cursor)
+    while (name := cursor.accept_command(*_SET_OPERATIONS)) is not None:
+        left = SetOperation(_SET_OPERATIONS[name], left, _read_ratio(cursor))
+    return left
+
+
+def _read_ratio(cursor: Cursor) -> Node:
+    members = [_read_quantity(cursor)]
+    while not cursor.in_set and cursor.at(":"):
+        cursor.take()
+        members.append(_read_quantity(cursor))
+    return members[0] if len(members) == 1 else Ratio(tuple(members))
+
+
+def _read_quantity(cursor: Cursor) -> Node:
+    """An expression and the words after it: 5 cm, 28 percent, 7 stuffed goats."""
+    value = read_sum(cursor)
+    if not cursor.at("word"):
+        return value
+    if isinstance(value, Symbol):
+        raise ParseError("a sentence that starts with a letter")
+    if cursor.peek().text in _PERCENT_WORDS:
+        cursor.take()
+        return Percent(value)
+    return Quantity(value, _read_unit(cursor))
+
+
+def _read_unit(cursor: Cursor) -> str:
+    words: list[str] = []
+    while cursor.at("word", "/", "^", "·", "number", "-", "letter", "{", "}", "_"):
+        token = cursor.take()
+        if token.kind == "number" and words[-1:] not in (["^"], ["-"], ["{"]):
+            raise ParseError("a number after a unit")
+        if token.text in MEANING_WORDS or (token.text in PROSE_WORDS and words):
+            raise ParseError(f"the word {token.text!r} after a value")
+        words.append(token.text or token.kind)
+        if len(words) > _MAX_UNIT_TOKENS:
+            raise ParseError("a sentence after a value")
+    return canonical_unit([word for word in words if word not in "{}"])
