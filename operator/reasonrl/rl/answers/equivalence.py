@@ -26,7 +26,7 @@ MAX_ANSWER_CHARACTERS = 2_000
 """A longer answer is not read: the longest gold answers in use have a few hundred."""
 
 _PLAIN_NUMBER = re.compile(r"[+-]?(?:\d{1,400})(?:\.\d{1,400})?")
-_AMBIGUOUS_DIGITS = re.compile(r"\d(?:,|\{,\}| )\d")
+_AMBIGUOUS_DIGITS = re.compile(r"\d(?:,|\{,\}| )\d|\.\d+\.")
 
 
 class Judgement(StrEnum):

@@ -250,6 +250,8 @@ class Evaluator:
                 if max(abs(argument) for argument in arguments) > _MAX_GAMMA:
                     raise TooLargeError
                 return mpmath.factorial(first) if name == "factorial" else mpmath.binomial(first, arguments[1])
+            case "double factorial" if abs(first) <= _MAX_GAMMA:
+                return mpmath.fac2(first)
             case "max" | "min" if all(map(_is_real, arguments)):
                 return max(arguments) if name == "max" else min(arguments)
             case "mod" if len(arguments) == 2 and all(map(_is_real, arguments)) and arguments[1] != 0:

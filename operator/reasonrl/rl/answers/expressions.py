@@ -91,15 +91,13 @@ def _starts_factor(cursor: Cursor) -> bool:
         return cursor.bars == 0 and not cursor.in_set
     if token.kind == "command":
         return token.text in ("frac", "binom", "pi", "lfloor", "lceil", "infty", "boxed", "begin", "fbox", *_ACCENTS, *_FIGURES, *_DOTS)
-    return token.kind in ("number", "letter", "function", "(", "[", "{")
+    return token.kind in ("number", "letter", "function", "(", "{")
 
 
 def _read_neighbour(cursor: Cursor, factors: list[Node]) -> Node:
     """A factor without a sign before it."""
     if cursor.at("number") and isinstance(factors[-1], Number | Symbol | Constant):
         raise ParseError("two numbers side by side")
-    if cursor.at("["):
-        raise ParseError("a square bracket after a factor")
     return _read_power(cursor)
 
 
@@ -178,7 +176,7 @@ def _read_atom(cursor: Cursor) -> Node:
         return _read_symbol(cursor)
     if token.kind == "function":
         return _read_function(cursor)
-    if token.kind in ("(", "["):
+    if token.kind in ("(", "[", "]"):
         group = read_group(cursor)
         if cursor.at("_") and isinstance(group, Number):
             return _based(cursor, str(group.value)) or group

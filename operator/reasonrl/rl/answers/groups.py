@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reasonrl.rl.answers.cursor import Cursor, ParseError
-from reasonrl.rl.answers.syntax import Bracket, Chain, Listing, Matrix, NamedSet, Node, SetOf, SetWhere
+from reasonrl.rl.answers.syntax import Bracket, Chain, Function, Listing, Matrix, NamedSet, Node, SetOf, SetWhere
 
 SEPARATORS = (",", ";", "and", "or", "\\\\")
 _MATRICES = ("matrix", "pmatrix", "bmatrix", "vmatrix", "Bmatrix", "smallmatrix", "array")
@@ -48,19 +48,20 @@ def _is_parameter(condition: Node) -> bool:
 def read_group(cursor: Cursor, *, opened: str | None = None) -> Node:
     """One member in brackets is that member; several are a point or an interval. `opened` names a bracket that is read already."""
     opening = opened or cursor.take().kind
-    ends = (">", "command") if opened == "langle" else (")", "]") if opening in "([" else (")",)
+    ends = (">", "command") if opened == "langle" else ("[", "]") if opening == "]" else (")", "]", "[")
     with cursor.nested():
         members, _ = read_members(cursor, *ends)
     closing = cursor.take()
     if closing.kind == "command" and closing.text != "rangle":
         raise ParseError(f"the command \\{closing.text} in a group")
     if len(members) == 1:
-        if (opening, closing.kind) in (("(", "]"), ("[", ")")):
+        if opening == "]" or closing.kind == "[" or (opening, closing.kind) in (("(", "]"), ("[", ")")):
             raise ParseError("an interval with one end")
         return members[0]
     if opened == "langle":
         return Bracket("(", tuple(members), ")")
-    return Bracket(opening, tuple(members), closing.kind)
+    # ]a, b[ is how French books write the open interval.
+    return Bracket("(" if opening == "]" else opening, tuple(members), ")" if closing.kind == "[" else closing.kind)
 
 
 def read_arguments(cursor: Cursor) -> tuple[Node, ...]:
@@ -113,7 +114,7 @@ def read_environment(cursor: Cursor) -> Node:
     filled = tuple(tuple(row) for row in rows if row)
     if not filled or len({len(row) for row in filled}) != 1:
         raise ParseError("a matrix with rows of different lengths")
-    return Matrix(filled)
+    return Function("det", (Matrix(filled),)) if name == "vmatrix" else Matrix(filled)
 
 
 def _read_system(cursor: Cursor) -> Node:

@@ -1,10 +1,11 @@
-"""Sums and products of matrices, so that a product written out and its result are one answer."""
+"""Sums, products and determinants of matrices, so that a product written out and its result are one answer."""
 
 from __future__ import annotations
 
-from reasonrl.rl.answers.syntax import Matrix, Negative, Node, Product, Quotient, Sum
+from reasonrl.rl.answers.syntax import Function, Matrix, Negative, Node, Product, Quotient, Sum
 
 _MAX_CELLS = 100
+_MAX_DETERMINANT = 4
 
 
 def multiplied_out(node: Node) -> Node:
@@ -17,6 +18,8 @@ def multiplied_out(node: Node) -> Node:
                 if result is None:
                     return node
             return node if result is None else result
+        case Function("det" | "abs", (operand,)) if isinstance(inner := multiplied_out(operand), Matrix):
+            return _determinant(inner.rows) if len(inner.rows) == len(inner.rows[0]) <= _MAX_DETERMINANT else node
         case Quotient(above, below) if isinstance(inner := multiplied_out(above), Matrix) and not isinstance(below, Matrix):
             return Matrix(tuple(tuple(Quotient(cell, below) for cell in row) for row in inner.rows))
         case Negative(operand) if isinstance(inner := multiplied_out(operand), Matrix):
@@ -28,6 +31,17 @@ def multiplied_out(node: Node) -> Node:
             return node
         case _:
             return node
+
+
+def _determinant(rows: tuple[tuple[Node, ...], ...]) -> Node:
+    """By the first row's cofactors."""
+    if len(rows) == 1:
+        return rows[0][0]
+    terms: list[Node] = []
+    for column, cell in enumerate(rows[0]):
+        minor = _determinant(tuple(row[:column] + row[column + 1 :] for row in rows[1:]))
+        terms.append(Negative(Product((cell, minor))) if column % 2 else Product((cell, minor)))
+    return Sum(tuple(terms))
 
 
 def _product(left: Node, right: Node) -> Node | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from reasonrl.rl.answers.vocabulary import words
+from reasonrl.rl.answers.vocabulary import NUMBER_WORDS, words
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ", "0123456789+-=()ni")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙₖₘ", "0123456789+-=()nkm")
@@ -182,9 +182,18 @@ _QUAD = re.compile(r"\\q?quad")
 _NUMBER_SET = re.compile(r"\\(?:mathbf|boldsymbol|bm|mathrm|mathcal|Bbb)\s*\{\s*([RZNQ])\s*\}")
 _TEMPERATURE = re.compile(r"\^?\s*\{?\s*\\degree\s*\}?\s*(?:\\(?:text|mathrm)\s*\{\s*[CF]\s*\}|[CF](?![A-Za-z]))")
 # 6th is the sixth: the number is the answer.
-_ORDINAL = re.compile(r"(?<=\d)\s*\^?\s*\{?\s*(?:\\(?:text|mathrm)\s*\{)?\s*(?:st|nd|rd|th)(?![A-Za-z])\s*\}?\s*\}?")
+_ORDINAL = re.compile(
+    r"(?<=\d)\s*\^?\s*(?:\{\s*\\(?:text|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}|(?:\\(?:text|mathrm)\s*)?\{\s*(?:st|nd|rd|th)\s*\}"
+    r"|(?:st|nd|rd|th)(?![A-Za-z]))"
+)
+_TENS_AND_ONES = re.compile(
+    r"\b(twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)[- ](one|two|three|four|five|six|seven|eight|nine)\b", re.IGNORECASE
+)
+_ALIGNMENT = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|gather\*?|split|equation\*?)\}")
 _ESCAPED_CHARACTER = re.compile(r"\\u([0-9a-fA-F]{4})")
-_OVER = re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}")
+_OVER = re.compile(r"\{([^{}]*)\\(over|choose)(?![a-z])([^{}]*)\}")
+_STACKED = {"over": "frac", "choose": "binom"}
+_NEGATED = re.compile(r"\\not\s*(=|\\in(?![A-Za-z]))")
 _DOUBLED = re.compile(
     r"\\\\(?=(?:frac|dfrac|tfrac|sqrt|text|boxed|left|right|pi|cdot|times|begin|end|infty|cup|pm|circ|le|ge|ne|log|ln|sin|cos)\b)"
 )
@@ -207,11 +216,15 @@ def normalise(text: str) -> str:
     text = _QUAD.sub(" ", text)
     text = _NUMBER_SET.sub(r"\\mathbb{\1}", text)
     text = _ORDINAL.sub("", text)
+    text = _TENS_AND_ONES.sub(lambda pair: str(NUMBER_WORDS[pair[1].lower()] + NUMBER_WORDS[pair[2].lower()]), text)
+    text = _NEGATED.sub(lambda sign: r"\ne " if sign[1] == "=" else r"\notin ", text)
+    if _ALIGNMENT.search(text):
+        text = _ALIGNMENT.sub(" ", text).replace("&", " ")
     text = _COMMAND.sub(_canonical_command, text)
     text = _TEMPERATURE.sub(lambda scale: r"\text{ celsius}" if "C" in scale[0] else r"\text{ fahrenheit}", text)
-    # TeX's own fraction; the inner ones first.
+    # TeX's own fraction and binomial; the inner ones first.
     for _ in range(4):
-        changed = _OVER.sub(r"\\frac{\1}{\2}", text)
+        changed = _OVER.sub(lambda parts: f"\\{_STACKED[parts[2]]}{{{parts[1]}}}{{{parts[3]}}}", text)
         if changed == text:
             break
         text = changed

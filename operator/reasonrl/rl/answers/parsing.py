@@ -18,11 +18,13 @@ from reasonrl.rl.answers.syntax import (
     Function,
     NamedSet,
     Node,
+    Number,
     Percent,
     Product,
     Quantity,
     Ratio,
     SetOperation,
+    Sum,
     Symbol,
     Words,
     children,
@@ -30,7 +32,7 @@ from reasonrl.rl.answers.syntax import (
     symbols,
 )
 from reasonrl.rl.answers.tokens import Notation, Token, scan
-from reasonrl.rl.answers.units import canonical_unit
+from reasonrl.rl.answers.units import canonical_unit, conversion
 from reasonrl.rl.answers.vocabulary import MEANING_WORDS, PROSE_WORDS
 
 RELATIONS = ("=", "≈", "≠", "<", "≤", ">", "≥", "∈", "≡")
@@ -66,7 +68,10 @@ def _behind_label(tokens: list[Token]) -> Node:
     if start is None:
         raise ParseError("neither an expression nor a value with its label")
     label = Symbol("label " + "".join(token.text or token.kind for token in tokens[: start - 1]))
-    return Chain((label, _parse_tokens(tokens[start:])), ("=",))
+    value = _parse_tokens(tokens[start:])
+    if isinstance(value, Chain):
+        return Chain((label, *value.sides), ("=", *value.relations))
+    return Chain((label, value), ("=",))
 
 
 def _with_named_parameter(tree: Node, declared: frozenset[str]) -> Node:
@@ -117,6 +122,8 @@ def _number_in_a_base(text: str) -> Based | None:
 
 def _choice(tokens: list[Token]) -> Choice | None:
     """`(C)`, `C)`, `(C) 12`. A letter alone stays a symbol: only the other side can say that it is an option."""
+    if len(tokens) > 2 and tokens[0].kind in ("letter", "word") and tokens[0].text in _OPTIONS and tokens[1].kind == ":":
+        tokens = [tokens[0], Token(")", ")"), *tokens[2:]]
     bracketed = len(tokens) >= 2 and tokens[0].kind == "("
     letter = tokens[1 if bracketed else 0] if tokens else None
     if letter is None or letter.kind not in ("letter", "word") or letter.text not in _OPTIONS:
@@ -195,13 +202,28 @@ def _read_quantity(cursor: Cursor) -> Node:
     if cursor.peek().text in _PERCENT_WORDS:
         cursor.take()
         return Percent(value)
-    return Quantity(value, _read_unit(cursor))
+    unit = _read_unit(cursor)
+    while cursor.at("number"):
+        value = Sum((value, _read_part(cursor, unit)))
+    return Quantity(value, unit)
+
+
+def _read_part(cursor: Cursor, unit: str) -> Node:
+    """The smaller part of a measure in two units: the 30 minutes of 1 hour 30 minutes, in hours."""
+    value = read_sum(cursor)
+    factor = conversion(_read_unit(cursor), unit)
+    if factor is None or factor >= 1:
+        raise ParseError("two quantities side by side")
+    return Product((value, Number(factor)))
 
 
 def _read_unit(cursor: Cursor) -> str:
     words: list[str] = []
     while cursor.at("word", "/", "^", "·", "number", "-", "letter", "{", "}", "_"):
         token = cursor.take()
+        if token.kind == "number" and words and words[-1].isalpha() and cursor.at("word"):
+            cursor.place -= 1
+            break
         if token.kind == "number" and words[-1:] not in (["^"], ["-"], ["{"]):
             raise ParseError("a number after a unit")
         if token.text in MEANING_WORDS or (token.text in PROSE_WORDS and words):

@@ -215,19 +215,21 @@ def _rational_at(node: Node, name: str, x: int) -> Fraction | None:
 
 
 def _of_listing(members: Sequence[Node], joiner: str) -> RealSet | None:
-    """Conditions joined by "or" are a union. By "and" or a comma they hold together where that leaves more than contradiction."""
+    """Conditions joined by "or" are a union. By "and" or a comma they hold together where that leaves more than contradiction;
+    intervals are a union however they are joined."""
     sets = [real_set(member) for member in members]
     if joiner == "or" and any(each is not None for each in sets):
         sets = [RealSet((_point(member),)) if each is None else each for each, member in zip(sets, members, strict=True)]
     found = [each for each in sets if each is not None]
-    if len(found) != len(members) or (joiner != "or" and not any(isinstance(member, Chain) for member in members)):
+    intervals = all(isinstance(member, Bracket) for member in members)
+    if len(found) != len(members) or (joiner != "or" and not intervals and not any(isinstance(member, Chain) for member in members)):
         return None
     names = {each.variable for each in found if each.variable}
     if len(names) > 1:
         return None
     variable = next(iter(names), None)
     union = RealSet(tuple(piece for each in found for piece in each.pieces), variable)
-    if joiner == "or":
+    if joiner == "or" or intervals:
         return union
     together: RealSet | None = found[0]
     for each in found[1:]:

@@ -21,7 +21,7 @@ class Notation(Enum):
     LISTED = "list"
     """A comma always parts two members."""
     DECIMAL_COMMA = "decimal comma"
-    """`1,22` is 1.22."""
+    """`1,22` is 1.22, and `1.234.567,8` is 1234567.8."""
 
 
 class ScanError(Exception):
@@ -40,6 +40,7 @@ class Token:
 
 _GROUPED_NUMBER = re.compile(r"\d{1,3}(?:(?:,|\{,\}| )\d{3})+(?!\d)(?:\.\d+)?")
 _BRACED_COMMA = re.compile(r"\d+(?:\{,\}\d+)+(?:\.\d+)?")
+_POINT_GROUPED = re.compile(r"\d{1,3}(?:\.\d{3}){2,}(?![\d.])|\d{1,3}(?:\.\d{3})+,\d+(?![\d,])")
 # "3,0" is a list: nobody writes the zero for its own sake.
 _DECIMAL_COMMA = re.compile(r"\d+,\d*[1-9](?![\d,])")
 _NUMBER = re.compile(r"(?:\d+\.\d+|\.\d+|\d+\.(?![.\d])|\d+)(?:[eE][+-]?\d+)?")
@@ -107,6 +108,7 @@ def _number(text: str, place: int, notation: Notation, depth: int) -> tuple[list
     for pattern, admitted in (
         (_GROUPED_NUMBER, notation is Notation.GROUPED),
         (_BRACED_COMMA, True),
+        (_POINT_GROUPED, notation is Notation.DECIMAL_COMMA and depth == 0),
         (_DECIMAL_COMMA, notation is Notation.DECIMAL_COMMA and depth == 0),
     ):
         match = pattern.match(text, place)
@@ -116,6 +118,8 @@ def _number(text: str, place: int, notation: Notation, depth: int) -> tuple[list
         if pattern is _GROUPED_NUMBER and depth > 0 and "{" not in written:
             # Within brackets a comma parts the members of a pair or an interval: (20,100).
             continue
+        if pattern is _POINT_GROUPED:
+            return [Token("number", written.replace(".", "").replace(",", "."))], match.end()
         return [Token("number", _plain_digits(written, pattern is _GROUPED_NUMBER))], match.end()
     match = _NUMBER.match(text, place)
     assert match is not None
