@@ -14,12 +14,14 @@ from reasonrl.run.errors import RunInputError
 from reasonrl.run.reward_failure import RewardFailureError
 from reasonrl.run.run_directory import RunDirectoryError
 from reasonrl.run.telemetry.telemetry_error import TelemetryAddressError, TelemetryError
+from reasonrl.sandbox.errors import SandboxError
 from reasonrl.train.protocol import TrainerError
 
 _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (RunInputError, ExitCode.BAD_INPUT),
     (DataError, ExitCode.BAD_INPUT),
     (RunDirectoryError, ExitCode.BAD_INPUT),
+    (SandboxError, ExitCode.BAD_INPUT),
     (TrainerError, ExitCode.FATAL),
     (RolloutError, ExitCode.FATAL),
     (RewardFailureError, ExitCode.FATAL),

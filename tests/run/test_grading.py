@@ -1,0 +1,148 @@
+"""A step's responses through real sandboxed workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from reasonrl.api.reward_spec import AnswerReward, FormatReward, FunctionReward, OverlongReward
+from reasonrl.rl.records import FinishReason, Grade, Group, Outcome, Prompt, Question, Response
+from reasonrl.run.grading import Grader
+from reasonrl.run.reward_failure import RewardFailureError, check_rewards
+from reasonrl.sandbox.errors import SandboxError
+
+FUNCTIONS = """
+import os, time
+
+def length(response, answer, question):
+    return len(response)
+
+def of_fields(response, answer, question, level, **fields):
+    return float(level)
+
+def declines(response, answer, question):
+    return None if "?" in response else 1.0
+
+def raises(response, answer, question):
+    raise KeyError("no such thing")
+
+def hangs(response, answer, question):
+    while True:
+        time.sleep(1)
+
+def not_a_number(response, answer, question):
+    return float("nan")
+
+def dies(response, answer, question):
+    os._exit(9)
+
+def secret(response, answer, question):
+    return 1.0 if "A_SECRET" in os.environ else 0.0
+"""
+
+
+def groups(*texts: str, answer: str = "16", fields: dict[str, object] | None = None) -> list[Group]:
+    question = Question(id="q", text="7 + 9", answer=answer, source="test", fields=fields or {})
+    responses = tuple(
+        Response(
+            tokens=torch.zeros(len(text.split()), dtype=torch.long),
+            sampler_logprobs=torch.zeros(len(text.split())),
+            finish=FinishReason.STOP,
+            weight_version=0,
+            text=text,
+        )
+        for text in texts
+    )
+    return [Group(id="g", prompt=Prompt(question=question, text="", tokens=(1,)), responses=responses)]
+
+
+@pytest.fixture
+def functions(tmp_path: Path) -> Path:
+    (tmp_path / "rewards.py").write_text(FUNCTIONS)
+    return tmp_path
+
+
+def grades(rewards, batch: list[Group], directory: Path, *, limit: int = 100) -> tuple[Grade, ...]:
+    with Grader(rewards, uses_tags=True, response_prefix="<think>", base_directory=directory, workers=1) as grader:
+        (graded,) = grader.grade(batch, max_response_tokens=limit)
+    return graded.grades
+
+
+def function(name: str, timeout: float = 10.0) -> FunctionReward:
+    return FunctionReward(type="function", path="rewards.py", function=name, timeout_seconds=timeout)
+
+
+def test_answers_are_right_wrong_or_missing_and_in_order(tmp_path: Path) -> None:
+    reward = AnswerReward(type="answer", correct=1.0, incorrect=-1.0, missing=-0.5)
+    right, wrong, missing = grades([reward], groups("a </think> <answer> 16 </answer>", "a </think> <answer> 17 </answer>", "hm"), tmp_path)
+    assert (right.reward, right.correct) == (1.0, True)
+    assert (wrong.reward, wrong.correct) == (-1.0, False)
+    assert (missing.reward, missing.correct) == (-0.5, False)
+
+
+def test_a_gold_answer_that_says_nothing_is_unscorable_and_not_wrong(tmp_path: Path) -> None:
+    (grade,) = grades([AnswerReward(type="answer")], groups("<answer> 16 </answer>", answer=" "), tmp_path)
+    assert (grade.reward, grade.correct) == (None, None)
+    assert grade.scores[0].outcome is Outcome.UNSCORABLE
+
+
+def test_a_gate_takes_the_reward_and_not_the_verdict(tmp_path: Path) -> None:
+    rewards = [AnswerReward(type="answer"), FormatReward(type="format", mode="gate")]
+    good, bad = grades(rewards, groups("a </think> <answer> 16 </answer>", "<answer> 16 </answer> yes"), tmp_path)
+    assert (good.reward, good.correct) == (1.0, True)
+    assert (bad.reward, bad.correct) == (0.0, True)
+
+
+def test_the_overlong_punishment_is_added(tmp_path: Path) -> None:
+    rewards = [AnswerReward(type="answer"), OverlongReward(type="overlong", buffer_tokens=4)]
+    (grade,) = grades(rewards, groups("a b c </think> <answer> 16 </answer> x"), tmp_path, limit=8)
+    assert grade.reward == pytest.approx(1.0 - 1.0)
+
+
+def test_a_function_of_the_users_sees_response_answer_question_and_fields(functions: Path) -> None:
+    (by_length,) = grades([function("length")], groups("four"), functions)
+    assert by_length.reward == 4.0
+    (by_field,) = grades([function("of_fields")], groups("x", fields={"level": 3, "other": "unused"}), functions)
+    assert by_field.reward == 3.0
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "detail"),
+    [
+        ("raises", Outcome.ERROR, "no such thing"),
+        ("not_a_number", Outcome.ERROR, "finite"),
+        ("dies", Outcome.ERROR, ""),
+        ("hangs", Outcome.TIMEOUT, ""),
+    ],
+)
+def test_what_goes_wrong_is_counted_as_what_it_was_and_is_never_a_zero(functions: Path, name: str, outcome: Outcome, detail: str) -> None:
+    (grade,) = grades([function(name, timeout=1.0)], groups("x"), functions)
+    assert grade.reward is None
+    assert grade.scores[0].outcome is outcome
+    assert detail in grade.scores[0].detail
+
+
+def test_a_function_that_is_not_there_stops_the_run_before_it_starts(functions: Path) -> None:
+    with pytest.raises(SandboxError, match="missing_function"):
+        grades([function("missing_function")], groups("x"), functions)
+
+
+def test_a_function_may_decline_and_the_others_are_scored(functions: Path) -> None:
+    declined, scored = grades([function("declines")], groups("what?", "this"), functions)
+    assert declined.scores[0].outcome is Outcome.UNSCORABLE
+    assert (declined.reward, scored.reward) == (None, 1.0)
+
+
+def test_reward_code_inherits_no_secret(functions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET", "x")
+    (grade,) = grades([function("secret")], groups("x"), functions)
+    assert grade.reward == 0.0
+
+
+def test_a_step_in_which_nothing_could_be_scored_stops_the_run_with_the_reason(functions: Path) -> None:
+    with Grader([function("raises")], uses_tags=False, response_prefix="", base_directory=functions, workers=1) as grader:
+        graded = grader.grade(groups("x", "y"), max_response_tokens=10)
+    with pytest.raises(RewardFailureError, match=r"raises error × 2.*no such thing"):
+        check_rewards(graded)
