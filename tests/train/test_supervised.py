@@ -312,3 +312,17 @@ def test_plain_rows_respect_the_token_budget() -> None:
     for batch in plain_rows(MIXED, token_budget=30):
         assert batch.tokens.numel() <= 30
         assert batch.packing is None
+
+
+def test_plain_rows_are_not_padded_to_the_longest_of_the_step() -> None:
+    lengths = [100, 30, 95, 20, 10] * 20
+    batches = plain_rows(rows_of([(4, length - 4) for length in lengths]), token_budget=100_000)
+    assert [tuple(batch.tokens.shape) for batch in batches] == [(40, 100), (20, 30), (26, 20), (14, 10)]
+    assert sorted(torch.cat([batch.targets for batch in batches]).tolist()) == sorted(
+        token for row in rows_of([(4, length - 4) for length in lengths]) for token in row.tokens[4:]
+    )
+
+
+def test_few_tokens_are_not_cut_any_further() -> None:
+    (batch,) = plain_rows(rows_of([(4, 60), (4, 6), (4, 1)]), token_budget=100_000)
+    assert batch.tokens.shape == (3, 64)

@@ -15,6 +15,9 @@ import torch
 
 from reasonrl.train.batching import micro_batches
 
+_WORTHWHILE_TOKENS = 512
+"""A micro-batch of fewer tokens costs more in overhead than its padding does (measured on a CPU)."""
+
 
 class Example(Protocol):
     """A prompt and the response to imitate, as token ids; the first `prompt_length` are the prompt."""
@@ -47,9 +50,18 @@ class Packing:
 
 
 def plain_rows(examples: Sequence[Example], *, token_budget: int) -> list[TokenRows]:
-    """Micro-batches of at most `token_budget` tokens, padding included, of examples of like length."""
-    cuts = micro_batches([len(example.tokens) for example in examples], token_budget=token_budget)
-    return [_laid_out([[examples[index]] for index in cut]) for cut in cuts]
+    """Micro-batches of at most `token_budget` tokens, padding included, of examples of like length: no row of a micro-batch that is worth
+    its while (`_WORTHWHILE_TOKENS`) is padded by more than a third."""
+    ordered = sorted(examples, key=lambda each: -len(each.tokens))
+    cuts: list[list[Example]] = []
+    for example in ordered:
+        width = len(cuts[-1][0].tokens) if cuts else 0
+        full = not cuts or width * (len(cuts[-1]) + 1) > token_budget
+        wasteful = bool(cuts) and width * len(cuts[-1]) >= _WORTHWHILE_TOKENS and 4 * len(example.tokens) < 3 * width
+        if full or wasteful:
+            cuts.append([])
+        cuts[-1].append(example)
+    return [_laid_out([[example] for example in cut]) for cut in cuts]
 
 
 def packed_rows(examples: Sequence[Example], *, row_tokens: int, token_budget: int) -> list[TokenRows]:
