@@ -100,14 +100,13 @@ class LeanDecoder:
         """The residual stream `[tokens, hidden]` after the last layer."""
         hidden = self._weights.embedding.index_select(0, tokens)
         rotations = self._rotations.index_select(0, positions)
-        width = self.shape.feed_forward
         for index, layer in enumerate(self._weights.layers):
             normed = self._norm(hidden, 2 * index)
             qkv = torch.mm(normed, layer.qkv) if layer.qkv_bias is None else torch.addmm(layer.qkv_bias, normed, layer.qkv)
             self._rotate(qkv, layer, rotations)
             hidden.addmm_(attend(index, qkv), layer.output)
-            gate_up = torch.mm(self._norm(hidden, 2 * index + 1), layer.gate_up)
-            hidden.addmm_(functional.silu(gate_up[:, :width]).mul_(gate_up[:, width:]), layer.down)
+            gate, up = torch.mm(self._norm(hidden, 2 * index + 1), layer.gate_up).chunk(2, 1)
+            hidden.addmm_(functional.silu(gate).mul_(up), layer.down)
         return hidden
 
     def _logits(self, hidden: Tensor) -> Tensor:
@@ -145,14 +144,15 @@ class LeanDecoder:
         newest = storage[:, :, :rows, :, window.slot].transpose(1, 2).unbind()
         live = storage.flatten(2, 3)[:, :, : rows * shape.key_value_heads, window.first : window.slot + 1]
         keys, values = live[:, 0].transpose(2, 3).unbind(), live[:, 1].unbind()
-        query_width, bias = shape.heads * shape.size, window.bias
+        query_width = shape.heads * shape.size
+        bias = None if window.bias is None else window.bias[:, None]
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             newest[layer].copy_(qkv[:, query_width:].view(rows, 2, shape.key_value_heads, shape.size))
             query = qkv[:, :query_width].reshape(rows * shape.key_value_heads, -1, shape.size)
             scores = torch.bmm(query, keys[layer])
             if bias is not None:
-                scores.view(rows, shape.heads, -1)[:, :, : bias.shape[1]] += bias[:, None]
+                scores.view(rows, shape.heads, -1)[:, :, : bias.shape[2]].add_(bias)
             return torch.bmm(torch.softmax(scores, 2), values[layer]).view(rows, query_width)
 
         return attend
