@@ -27,7 +27,7 @@ def test_responses_are_graded_counted_and_compared_with_their_labels(tmp_path: P
         {"id": "c", "response": "I do not know", "answer": "4", "expected": False},
     )
     output = tmp_path / "graded.jsonl"
-    done = grade(str(file), "--output", str(output), "--disagreements")
+    done = grade(str(file), "--require-boxed", "--output", str(output), "--disagreements")
     assert done.returncode == 0, done.stderr
     assert "labels: 2 of 3 agree" in done.stdout
     assert "b: labelled right, judged incorrect" in done.stdout
