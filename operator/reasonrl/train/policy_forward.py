@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from reasonrl.train.lean_forward import lean_forward_for
 from reasonrl.train.protocol import TrainerError, TrainingSequence
 
 
@@ -53,7 +54,13 @@ PolicyForward = Callable[[Sequence[TrainingSequence]], torch.Tensor]
 
 
 def policy_forward(model: PreTrainedModel, *, dtype: torch.dtype, gradient_checkpointing: bool) -> PolicyForward:
-    """The forward pass of this model with matrix products in `dtype`; the weights are float32 and stay so."""
+    """The forward pass of this model with matrix products in `dtype`; the weights are float32 and stay so.
+
+    The lean pass where the model fits it, and otherwise the library's.
+    """
+    lean = lean_forward_for(model, compute_dtype=dtype, gradient_checkpointing=gradient_checkpointing)
+    if lean is not None:
+        return lean
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     device = next(model.parameters()).device
@@ -68,7 +75,7 @@ def policy_forward(model: PreTrainedModel, *, dtype: torch.dtype, gradient_check
 
 def response_hidden_states(model: PreTrainedModel, packed: PackedTokens) -> torch.Tensor:
     """Last hidden states `[responseTokens, hidden]` at the places that predict the response tokens."""
-    hidden = model.base_model(input_ids=packed.tokens, use_cache=False).last_hidden_state
+    hidden: torch.Tensor = model.base_model(input_ids=packed.tokens, use_cache=False).last_hidden_state
     return hidden.reshape(-1, hidden.shape[-1]).index_select(0, packed.positions)
 
 

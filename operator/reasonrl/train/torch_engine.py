@@ -170,7 +170,7 @@ class TorchTrainer:
             rows = [learning[place] for place in cut]
             batch = [sequences[row] for row in rows]
             tokens = self._token_tensors(batch, [weights[row] for row in rows])
-            hidden = self._forward(batch)
+            hidden = self._forward(batch).to(self._compute.dtype)
             loss = self._micro_batch_loss(hidden, tokens, setting=setting, totals=totals, first=first)
             loss.backward()  # type: ignore[no-untyped-call]
 
@@ -274,7 +274,7 @@ class TorchTrainer:
         lengths = [int(sequence.tokens.numel()) for sequence in sequences]
         for rows in micro_batches(lengths, token_budget=self._compute.tokens_per_micro_batch):
             batch = [sequences[row] for row in rows]
-            hidden = forward(batch)
+            hidden = forward(batch).to(self._compute.dtype)
             logprobs = inference_logprobs(
                 hidden,
                 weight.to(hidden.dtype),
