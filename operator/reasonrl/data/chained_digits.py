@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import random
 import string
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from reasonrl.data.errors import DataError
@@ -42,6 +42,7 @@ WORDS = (
 _MOST_TERMS = len(string.ascii_lowercase)
 _MISSES_ALLOWED = 2_000
 """Draws in a row that give no new question before the set is taken to be exhausted."""
+_LAST_TERM_DRAWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,8 @@ def chains(*, size: int, seed: int, lengths: ChainLengths) -> Iterator[Chain]:
     seen: set[Chain] = set()
     misses = 0
     while len(seen) < size:
-        chain = _drawn(lengths, draw_below=lambda bound: int(draw() * bound))
-        if chain in seen or seed_class(chain) != seed % SEED_CLASSES:
+        chain = _drawn(lengths, wanted_class=seed % SEED_CLASSES, draw_below=lambda bound: int(draw() * bound))
+        if chain is None or chain in seen:
             misses += 1
             if misses > _MISSES_ALLOWED:
                 raise DataError(
@@ -114,8 +115,15 @@ def chains(*, size: int, seed: int, lengths: ChainLengths) -> Iterator[Chain]:
 
 def seed_class(chain: Chain) -> int:
     """The class 0 … 7 that this chain belongs to, by a hash of its signed digits: nothing that a model could see."""
-    signed = bytes(sign * digit % 256 for sign, digit in zip(chain.signs, chain.digits, strict=True))
-    return hashlib.blake2b(signed, digest_size=1).digest()[0] % SEED_CLASSES
+    return _class_of(_hashed(chain.digits, chain.signs))
+
+
+def _hashed(digits: Sequence[int], signs: Sequence[int]) -> hashlib.blake2b:
+    return hashlib.blake2b(bytes(sign * digit % 256 for sign, digit in zip(signs, digits, strict=True)), digest_size=1)
+
+
+def _class_of(hashed: hashlib.blake2b) -> int:
+    return hashed.digest()[0] % SEED_CLASSES
 
 
 def questions(*, size: int, seed: int, options: Mapping[str, object]) -> list[Question]:
@@ -172,19 +180,31 @@ def _closing(chain: Chain) -> tuple[str, ...]:
     return (END_THINK, ANSWER, str(chain.value), END_ANSWER)
 
 
-def _drawn(lengths: ChainLengths, *, draw_below: Callable[[int], int]) -> Chain:
+def _drawn(lengths: ChainLengths, *, wanted_class: int, draw_below: Callable[[int], int]) -> Chain | None:
+    """A random chain of the class, or None: the last term is drawn anew a few times, which is cheaper than whole chains."""
     terms = lengths.min_terms + draw_below(lengths.max_terms - lengths.min_terms + 1)
     value = 1 + draw_below(9)
     digits, signs = [value], [1]
-    for _ in range(terms - 1):
-        digit = 1 + draw_below(9)
-        sign = 1 if draw_below(2) else -1
-        if not 0 <= value + sign * digit <= LARGEST_VALUE:
-            sign = -sign
+    for _ in range(terms - 2):
+        digit, sign = _term(value, draw_below)
         value += sign * digit
         digits.append(digit)
         signs.append(sign)
-    return Chain(tuple(digits), tuple(signs))
+    hashed = _hashed(digits, signs)
+    for _ in range(_LAST_TERM_DRAWS):
+        digit, sign = _term(value, draw_below)
+        whole = hashed.copy()
+        whole.update(bytes((sign * digit % 256,)))
+        if _class_of(whole) == wanted_class:
+            return Chain((*digits, digit), (*signs, sign))
+    return None
+
+
+def _term(value: int, draw_below: Callable[[int], int]) -> tuple[int, int]:
+    """Digit and sign of a term that keeps the value after it within bounds."""
+    digit = 1 + draw_below(9)
+    sign = 1 if draw_below(2) else -1
+    return digit, sign if 0 <= value + sign * digit <= LARGEST_VALUE else -sign
 
 
 def _sign_word(sign: int) -> str:

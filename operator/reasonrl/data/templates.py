@@ -189,7 +189,9 @@ def _encoded(
     texts: Sequence[str], questions: Sequence[Question], template: Template, tokenizer: PreTrainedTokenizerBase
 ) -> list[list[int]]:
     try:
-        encoded: list[list[int]] = tokenizer(list(texts), add_special_tokens=template.adds_special_tokens)["input_ids"]
+        encoded: list[list[int]] = tokenizer(list(texts), add_special_tokens=template.adds_special_tokens, return_attention_mask=False)[
+            "input_ids"
+        ]
     except Exception as error:
         # tokenizers raises bare Exception when a word has no token.
         raise DataError(
