@@ -132,7 +132,7 @@ def _joined(query: Tensor, key: Tensor, value: Tensor, *, size: int) -> Tensor:
 
 @torch.no_grad()
 def _gap(lean: LeanForward, model: Any) -> float:
-    """Largest difference from the library's hidden states, relative to the largest, over a few ragged sequences of which two share a prompt."""
+    """Largest difference from the library's hidden states, relative to the largest, over ragged sequences of which two share a prompt."""
     generator = torch.Generator().manual_seed(0)
     vocabulary: int = model.config.vocab_size
     drawn = [torch.randint(0, vocabulary, (length,), generator=generator) for length in (3, 5, 9, 4, 7)]
