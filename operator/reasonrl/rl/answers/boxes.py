@@ -8,6 +8,8 @@ from dataclasses import dataclass
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _UNBRACED = re.compile(r"[^\s{}$\\,;]+|\\[A-Za-z]+(?:\s*\{[^{}]*\})*")
+# Two boxes in one sentence, joined in it: "x = [1] and y = [2]".
+_SENTENCE_LINK = re.compile(r"(?![^\n]*[.!?]\s)[^\n]{0,60}?(?:,|;|\band\b|\bor\b)[^\n]{0,60}")
 _LINK = re.compile(r"(?:[ \t,;$.&~]|\\[,;:! ()\[\]]|\\q?quad|\\text\s*\{\s*(?:and|or|,)?\s*\}|\b(?:and|or)\b)*")
 
 
@@ -52,12 +54,13 @@ def _closing_braces(text: str) -> dict[int, int]:
 
 
 def last_run(text: str) -> list[Box]:
-    """The last box, with those right before it on its line that only commas, "and" or "or" part from it: one answer in several
-    boxes, or one hedged among them."""
+    """The last box, with those before it in its sentence that commas, "and" or "or" join to it: one answer in several boxes, or one
+    hedged among them."""
     found = boxes(text)
     run = found[-1:]
     for box in reversed(found[:-1]):
-        if not _LINK.fullmatch(text, box.end, run[0].start):
+        between = text[box.end : run[0].start]
+        if not (_LINK.fullmatch(between) or _SENTENCE_LINK.fullmatch(between)):
             break
         run.insert(0, box)
     return run

@@ -21,6 +21,7 @@ from reasonrl.rl.answers.real_sets import is_written_as_set, real_set, same_real
 from reasonrl.rl.answers.signs import both_signs_apart
 from reasonrl.rl.answers.syntax import (
     Based,
+    Bracket,
     Chain,
     Choice,
     Clock,
@@ -49,6 +50,8 @@ from reasonrl.rl.answers.units import conversion
 def same(prediction: Node, gold: Node) -> bool:
     """Whether the prediction says what the gold answer says. Only a rounded gold answer makes a difference between the two."""
     prediction, gold = _prepared(prediction), _prepared(gold)
+    if prediction == gold and isinstance(gold, Chain | SetWhere | SetOperation):
+        return True
     if isinstance(prediction, Choice) or isinstance(gold, Choice):
         return _same_choice(prediction, gold)
     if is_written_as_set(prediction) or is_written_as_set(gold):
@@ -69,9 +72,18 @@ def same(prediction: Node, gold: Node) -> bool:
 
 
 def _prepared(node: Node) -> Node:
-    """± becomes both values, matrices are multiplied out, a list of one is its member."""
+    """± becomes both values, matrices are multiplied out, a point loses its name, a list of one value is that value."""
     node = multiplied_out(both_signs_apart(node))
-    return node.members[0] if isinstance(node, Listing) and len(node.members) == 1 else node
+    match node:
+        case Listing((member,), _):
+            return member
+        case Listing((member, *others), "or") if not isinstance(member, Chain) and all(_same_number(member, other) for other in others):
+            # "0.5, or 50 %" says one thing twice.
+            return member
+        case Product((Symbol(name), Bracket() as point)) if name[:1].isupper():
+            return point
+        case _:
+            return node
 
 
 def _same_choice(prediction: Node, gold: Node) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import mpmath  # type: ignore[import-untyped]
 
@@ -22,6 +22,8 @@ from reasonrl.rl.answers.syntax import (
     Product,
     Quotient,
     Ratio,
+    SetOf,
+    SetOperation,
     Sum,
     Symbol,
     substituted,
@@ -31,7 +33,6 @@ from reasonrl.rl.answers.syntax import (
 _DIGITS = 50
 _CLOSE = 20
 _NEEDED_POINTS = 4
-_FUNCTION_LETTERS = frozenset("fghuvwFGHPQRSTUVWABCDEKLMNXYZ")
 _SPECIAL_VALUES = (0, 1, -1)
 
 
@@ -46,6 +47,10 @@ def labelled(chain: Chain) -> tuple[Node | None, Node] | None:
         return None
     first = chain.relations.index("≈") + 1 if "≈" in chain.relations else len(chain.sides)
     sides = chain.sides[:first]
+    names = tuple(takewhile(lambda side: isinstance(side, Symbol), chain.sides[:-1]))
+    if len(names) > 1:
+        # x = y = 2 says it of both.
+        return Bracket("(", names, ")"), chain.sides[-1]
     if is_label(chain.sides[0]):
         return chain.sides[0], sides[-1] if len(sides) > 1 else chain.sides[1]
     if len(set(sides)) == 1 < len(sides):
@@ -67,13 +72,15 @@ def is_label(node: Node) -> bool:
             return True
         case Constant("e" | "i"):
             return True
-        case Product((Symbol(name), *rest)):
-            corners = all(isinstance(each, Symbol) and each.name[:1].isupper() for each in node.factors)
-            applied = name[:1] in _FUNCTION_LETTERS or name.rstrip("'") in ("phi", "psi", "varphi")
-            return corners or (applied and len(rest) == 1)
+        case Product(factors):
+            return all(isinstance(each, Symbol) and each.name[:1].isupper() for each in factors)
+        case Function("apply"):
+            return True
         case Quotient(above, below):
             return _is_ratio_of_symbols(above) and _is_ratio_of_symbols(below)
-        case Ratio(members) | Bracket(_, members, _):
+        case SetOperation(_, left, right):
+            return is_label(left) and is_label(right)
+        case Ratio(members) | Bracket(_, members, _) | SetOf(members):
             return all(is_label(member) for member in members)
         case Function(name, arguments):
             return name != "root" and all(is_label(argument) for argument in arguments)
@@ -101,7 +108,7 @@ def _kind(node: Node) -> str:
     match node:
         case Symbol("y"):
             return "y"
-        case Product((Symbol("f" | "g" | "h"), Symbol())):
+        case Function("apply", (Symbol("f" | "g" | "h"), Symbol())):
             return "function"
         case _:
             return written(node)
@@ -110,7 +117,7 @@ def _kind(node: Node) -> str:
 def renamed(label: Node, value: Node, other: Node) -> Node:
     """The value with its function's variable renamed to the other label's: f(t) = t² says the same as f(x) = x²."""
     match label, other:
-        case Product((Symbol(f), Symbol(mine))), Product((Symbol(g), Symbol(theirs))) if f == g and theirs not in symbols(value):
+        case Function("apply", (f, Symbol(mine))), Function("apply", (g, Symbol(theirs))) if f == g and theirs not in symbols(value):
             return substituted(value, mine, Symbol(theirs))
         case _:
             return value
@@ -119,8 +126,8 @@ def renamed(label: Node, value: Node, other: Node) -> Node:
 def renamed_label(label: Node, other: Node) -> Node:
     """The label with its variable called as in the other one: f(t) beside f(x) is f(x)."""
     match label, other:
-        case Product((Symbol(f), Symbol())), Product((Symbol(g), Symbol(theirs))) if f == g:
-            return Product((Symbol(f), Symbol(theirs)))
+        case Function("apply", (f, Symbol())), Function("apply", (g, Symbol(theirs))) if f == g:
+            return Function("apply", (f, Symbol(theirs)))
         case _:
             return label
 

@@ -26,7 +26,7 @@ MAX_ANSWER_CHARACTERS = 2_000
 """A longer answer is not read: the longest gold answers in use have a few hundred."""
 
 _PLAIN_NUMBER = re.compile(r"[+-]?(?:\d{1,400})(?:\.\d{1,400})?")
-_AMBIGUOUS_DIGITS = re.compile(r"\d(?:,|\{,\}| )\d|\.\d+\.")
+_AMBIGUOUS_DIGITS = re.compile(r"\d(?:,|\{,\}| )\d|\.\d+\.|\d[eE][+-]?\d")
 
 
 class Judgement(StrEnum):
@@ -78,7 +78,7 @@ def _compared(prediction: str, gold: str) -> Verdict:
         return Verdict(Judgement.DIFFERENT, "nested too deeply to compare")
     if mine and theirs:
         return Verdict(Judgement.DIFFERENT, "mathematics")
-    if len(my_parts) == len(their_parts) == 1 and _beyond_grammar(my_parts[0], their_parts[0]):
+    if len(my_parts) == len(their_parts) == 1 and is_beyond_grammar(my_parts[0], their_parts[0]):
         return Verdict(Judgement.EQUAL if symbolically_equal(my_parts[0], their_parts[0]) else Judgement.DIFFERENT, "math-verify")
     same_words = _same_words(" ".join(my_parts), " ".join(their_parts))
     return Verdict(Judgement.EQUAL if same_words else Judgement.DIFFERENT, "words")
@@ -104,10 +104,6 @@ def _readings(parts: tuple[str, ...]) -> tuple[Node, ...]:
         if node not in found:
             found.append(node)
     return tuple(found)
-
-
-def _beyond_grammar(prediction: str, gold: str) -> bool:
-    return is_beyond_grammar(prediction) or is_beyond_grammar(gold)
 
 
 def _same_words(prediction: str, gold: str) -> bool:

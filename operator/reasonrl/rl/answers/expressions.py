@@ -173,7 +173,7 @@ def _read_atom(cursor: Cursor) -> Node:
         cursor.take()
         return _based(cursor, token.text) or _mixed(cursor, number_of(token.text))
     if token.kind == "letter":
-        return _read_symbol(cursor)
+        return read_symbol(cursor)
     if token.kind == "function":
         return _read_function(cursor)
     if token.kind in ("(", "[", "]"):
@@ -201,7 +201,8 @@ def _based(cursor: Cursor, digits: str) -> Node | None:
     return Based(digits, _read_subscript(cursor))
 
 
-def _read_symbol(cursor: Cursor) -> Node:
+def read_symbol(cursor: Cursor) -> Node:
+    """A letter with its subscript and primes."""
     name = cursor.take().text
     subscript = ""
     if cursor.accept("_"):
@@ -209,9 +210,20 @@ def _read_symbol(cursor: Cursor) -> Node:
     primes = 0
     while cursor.accept("'"):
         primes += 1
+    if name == "C" and subscript[1:].isdigit() and cursor.at("^"):
+        return _read_combinations(cursor, Number(Fraction(subscript[1:])))
     if not subscript and not primes and name in ("e", "i", "I"):
         return Constant(name.lower())
     return Symbol(name + subscript + "'" * primes)
+
+
+def _read_combinations(cursor: Cursor, count: Number) -> Node:
+    """C_{10}^{3}, the binomial coefficient as much of the world writes it; with anything but numbers it may be a power."""
+    cursor.expect("^")
+    chosen = _read_script(cursor)
+    if isinstance(chosen, Number) and chosen.value.denominator == 1 and chosen.value <= count.value:
+        return Function("binomial", (count, chosen))
+    return Power(Symbol(f"C_{count.value}"), chosen)
 
 
 def _read_subscript(cursor: Cursor) -> str:
@@ -337,7 +349,7 @@ def _read_figure(cursor: Cursor) -> Node:
     """A figure's name: the letters of its corners."""
     letters: list[Node] = [_read_atom(cursor)]
     while cursor.at("letter"):
-        letters.append(_read_symbol(cursor))
+        letters.append(read_symbol(cursor))
     return _product(letters)
 
 

@@ -1,8 +1,7 @@
 """Finding the final answer in a response.
 
 The order is fixed and each step yields one answer, so that nothing is gained by writing several: the last `<answer>` body where the
-template uses tags, then the last closed `\\boxed{}`. Only where neither was asked for is a sentence looked at, and only one that leaves no
-choice.
+template uses tags, then the last closed `\\boxed{}`. Only where neither was asked for is a sentence looked at.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ _STATED = re.compile(
     re.IGNORECASE,
 )
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|]{1,40}\|>.*", re.DOTALL)
-_ENDS_WITH_VALUE = re.compile(r"(?:\b(?:is|are|equals|be|get|have|est|ist|es)|[:=：是为])\s*$", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<=[.!?。])(?:\s+|$)|\n+|(?<=。)")
+_SENTENCE_END = re.compile(r"(?<=[.!?。])[$*)\]\\]*(?:\s+|$)|\n+|(?<=。)")
 _MATHEMATICS = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\*\*(.+?)\*\*")
 # Digits with operators between them, in a text that does not mark its mathematics.
 _BARE = re.compile(r"(?<![A-Za-z0-9_./])[-−]?[\d(][\d(). ,+\-*/×÷=^%−]*(?<![ ,.+\-*/×÷=(])")
@@ -61,29 +59,32 @@ def _boxed(text: str) -> str | None:
 
 
 def _stated(text: str) -> str | None:
-    """The answer of a response that marks none: the whole of it when it is one, what follows "the answer is", or the only mathematics of
-    its last sentence."""
+    """The answer of a response that marks none: the whole of it when it is one, what follows "the answer is", or the last value of its
+    last sentence: what it marks as mathematics or in bold, else its last number."""
     if len(text) <= _MAX_STATEMENT and _is_answer(text):
         return text
     stated = list(_STATED.finditer(text[-_MAX_STATEMENT:]))
     if stated:
         sentence = _SENTENCE_END.split(stated[-1][1].strip())[0].strip()
-        return sentence.rstrip(".") or None
+        marked = _MATHEMATICS.match(sentence)
+        return _inside(marked) if marked else sentence.rstrip(".") or None
     sentences = [sentence for sentence in _SENTENCE_END.split(text[-_MAX_STATEMENT:]) if sentence.strip()]
     if not sentences:
         return None
     last = sentences[-1].strip()
-    marked = list(_MATHEMATICS.finditer(last))
-    found = marked or [match for match in _BARE.finditer(last) if any(letter.isdigit() for letter in match[0])]
-    if len(found) == 1 or (found and _ends_with(last, found[-1])):
-        return next((part for part in found[-1].groups() if part), found[-1][0]).strip()
-    return text if not found and len(text.split()) <= _SHORT_WORDS else None
+    marked_values = list(_MATHEMATICS.finditer(last))
+    # Numbers within what is marked are parts of it.
+    behind = marked_values[-1].end() if marked_values else 0
+    numbers = [match for match in _BARE.finditer(last, behind) if any(letter.isdigit() for letter in match[0])]
+    if numbers:
+        return numbers[-1][0].strip()
+    if marked_values:
+        return _inside(marked_values[-1])
+    return text if len(text.split()) <= _SHORT_WORDS else None
 
 
-def _ends_with(sentence: str, found: re.Match[str]) -> bool:
-    """Whether the sentence ends with this value and says that something is it: "… the pair that solves both is (7, 6)."."""
-    ends = not sentence[found.end() :].strip(" .!*")
-    return ends and _ENDS_WITH_VALUE.search(sentence[: found.start()]) is not None
+def _inside(marked: re.Match[str]) -> str:
+    return next(part for part in marked.groups() if part).strip()
 
 
 def _is_answer(text: str) -> bool:

@@ -32,6 +32,15 @@ def read_list_until(cursor: Cursor, closing: str) -> Node:
     return _joined(*read_members(cursor, closing))
 
 
+def _read_condition(cursor: Cursor, variable: Node, closing: str) -> Node:
+    """The set {variable | …} from behind its bar. Raises ParseError for several variables."""
+    if isinstance(variable, Listing):
+        raise ParseError("a set of several members with a condition")
+    with cursor.nested():
+        conditions, joiner = read_members(cursor, closing)
+    return SetWhere(variable, _joined(_without_parameters(conditions), joiner))
+
+
 def _joined(members: list[Node], joiner: str) -> Node:
     return members[0] if len(members) == 1 else Listing(tuple(members), joiner)
 
@@ -78,12 +87,9 @@ def read_set(cursor: Cursor) -> Node:
     with cursor.nested(in_set=True):
         members, _ = read_members(cursor, "\\}", "|", ":")
         if cursor.accept("|") or cursor.accept(":"):
-            if len(members) != 1:
-                raise ParseError("a set of several members with a condition")
-            with cursor.nested():
-                conditions, joiner = read_members(cursor, "\\}")
+            found = _read_condition(cursor, _joined(members, ","), "\\}")
             cursor.expect("\\}")
-            return SetWhere(members[0], _joined(_without_parameters(conditions), joiner))
+            return found
     cursor.expect("\\}")
     return SetOf(tuple(members))
 

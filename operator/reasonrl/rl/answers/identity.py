@@ -67,7 +67,8 @@ def _with_same_parameter(first: Node, second: Node) -> Node:
     if len(mine) != 1 or len(theirs) != 1:
         return second
     (name,), (other,) = mine, theirs
-    if PARAMETER not in (name, other) and ({name, other} != {"c", "C"} or isinstance(first, Symbol)):
+    # A letter alone is no family: every letter would be the same answer.
+    if isinstance(first, Symbol) or isinstance(second, Symbol) or (PARAMETER not in (name, other) and {name, other} != {"c", "C"}):
         return second
     return substituted(second, other, Symbol(name))
 

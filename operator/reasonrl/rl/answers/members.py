@@ -88,6 +88,20 @@ def _same_sets(members: Sequence[Node], others: Sequence[Node], same: Same) -> b
     return covered and all(any(same(one, other) for one in members) for other in others)
 
 
+def as_points(node: Node) -> Node:
+    """A list in which the same labels come again and again as the points that it lists: p = 5, q = 2; p = 7, q = 2."""
+    if not isinstance(node, Listing):
+        return node
+    said = [labelled(member) if isinstance(member, Chain) else None for member in node.members]
+    labels = [each[0] for each in said if each is not None and each[0] is not None]
+    size = len(dict.fromkeys(labels))
+    if len(labels) != len(node.members) or not 2 <= size < len(labels) or labels != labels[:size] * (len(labels) // size):
+        return node
+    values = _values(node.members)
+    rows = [tuple(values[start : start + size]) for start in range(0, len(values), size)]
+    return Listing(tuple(Bracket("(", row, ")") for row in rows), ",")
+
+
 def _labels(members: Sequence[Node]) -> list[Node]:
     """The labels of a list in which each member has one of its own; empty otherwise, and for x₁, x₂, which only number the values."""
     labels = [said[0] for member in members if isinstance(member, Chain) and (said := labelled(member)) is not None]

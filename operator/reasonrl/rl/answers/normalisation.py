@@ -66,11 +66,13 @@ _UNICODE = {
     "⟩": r"\rangle ",
     "∣": r"\mid ",
     "∀": r"\forall ",
+    "∃": r"\exists ",
     "€": r"\euro ",
     "£": r"\pound ",
     "¥": r"\yen ",
     "℃": r"\text{ celsius}",
     "℉": r"\text{ fahrenheit}",
+    **{circled: f"({number})" for number, circled in enumerate("①②③④⑤⑥⑦⑧⑨", start=1)},
     "½": r"\frac{1}{2}",
     "⅓": r"\frac{1}{3}",
     "⅔": r"\frac{2}{3}",
@@ -190,8 +192,12 @@ _TENS_AND_ONES = re.compile(
     r"\b(twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)[- ](one|two|three|four|five|six|seven|eight|nine)\b", re.IGNORECASE
 )
 _ALIGNMENT = re.compile(r"\\(?:begin|end)\s*\{(?:aligned|align\*?|gathered|gather\*?|split|equation\*?)\}")
+_MARKUP = re.compile(r"<su([pb])>([^<>]{1,100})</su[pb]>")
 _ESCAPED_CHARACTER = re.compile(r"\\u([0-9a-fA-F]{4})")
 _OVER = re.compile(r"\{([^{}]*)\\(over|choose)(?![a-z])([^{}]*)\}")
+# A set whose braces lost their backslash.
+_BARE_SET = re.compile(r"^\{(\s*[A-Za-z]\s*(?:\||:|\\mid ).*)\}$", re.DOTALL)
+_ANNOUNCEMENT = re.compile(r"^(?:(?:so|thus|hence|therefore),?\s+)?the\s+(?:final\s+)?answer\s*(?:is|:)\s*:?\s*", re.IGNORECASE)
 _STACKED = {"over": "frac", "choose": "binom"}
 _NEGATED = re.compile(r"\\not\s*(=|\\in(?![A-Za-z]))")
 _DOUBLED = re.compile(
@@ -207,6 +213,7 @@ def normalise(text: str) -> str:
     text = _single_backslashes(text)
     text = _ESCAPED_CHARACTER.sub(lambda code: chr(int(code[1], 16)), text)
     text = _from_unicode(text)
+    text = _MARKUP.sub(lambda part: f"{'^' if part[1] == 'p' else '_'}{{{part[2]}}}", text)
     text = _BACKSLASHED_SIGN.sub(_plain_sign, _NEGATIVE_SPACE_GROUP.sub("{,}", text))
     text = _without_dollars(text)
     text = text.replace("~", " ")
@@ -228,7 +235,7 @@ def normalise(text: str) -> str:
         if changed == text:
             break
         text = changed
-    return _without_decoration(text)
+    return _BARE_SET.sub(r"\\{\1\\}", _without_decoration(text))
 
 
 def _has_control(text: str) -> bool:
@@ -290,7 +297,7 @@ def _canonical_command(match: re.Match[str]) -> str:
 
 
 def _without_decoration(text: str) -> str:
-    text = text.strip().strip("*").strip()
+    text = _ANNOUNCEMENT.sub("", text.strip().strip("*").strip())
     # A lone ^ is what is left of a degree sign.
     while text and text[-1] in ".,;:^" and not text.endswith("\\:"):
         text = text[:-1].rstrip()

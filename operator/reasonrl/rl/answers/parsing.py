@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from reasonrl.rl.answers.cursor import Cursor, ParseError
-from reasonrl.rl.answers.expressions import read_sum
-from reasonrl.rl.answers.groups import read_list_until
+from reasonrl.rl.answers.equations import is_label
+from reasonrl.rl.answers.expressions import read_sum, read_symbol
+from reasonrl.rl.answers.groups import read_group, read_list_until, read_members
 from reasonrl.rl.answers.identity import PARAMETER
+from reasonrl.rl.answers.members import as_points
 from reasonrl.rl.answers.prose import NUMBER_SETS, opaque_label, without_condition, without_prose
 from reasonrl.rl.answers.syntax import (
     Based,
+    Bracket,
     Chain,
     Choice,
     Clock,
@@ -41,13 +45,15 @@ _PERCENT_WORDS = ("percent", "pct", "percentage")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(?:\\text ?\{)?\s*([aApP])?(?:\.?\s?[mM]\.?)?\s*\}?")
 _BASED = re.compile(r"\(?(?:\\text ?\{)?([0-9A-Z]*[0-9][0-9A-Z]*)\}?\)?\s*_\{?(\d+)\}?")
 _WHOLE_NUMBER_LETTERS = frozenset("kmnlp")
+_STATEMENTS = re.compile(r"(?:\(\d\)[\s,;]*){2,}")
 _OPTIONS = frozenset("ABCDEFGHIJ")
+_FUNCTION_LETTERS = frozenset("fghuvw")
 _MAX_UNIT_TOKENS = 6
 
 
 def parse(text: str, notation: Notation) -> Node:
     """The tree of a normalised answer. Raises ParseError or ScanError when it is not mathematics."""
-    whole = _clock(text) or _number_in_a_base(text)
+    whole = _clock(text) or _number_in_a_base(text) or _statements(text)
     if whole is not None:
         return whole
     bare = without_condition(list(scan(text, notation)))
@@ -77,10 +83,18 @@ def _behind_label(tokens: list[Token]) -> Node:
 def _with_named_parameter(tree: Node, declared: frozenset[str]) -> Node:
     """Gives the name `ℤ` to the one letter that runs through whole numbers: declared so, or a letter for whole numbers that occurs as a
     multiple of π only, as in x = π/3 + 2kπ."""
-    letters = declared & symbols(tree)
-    if not letters:
-        letters = _periods(tree) - _outside_periods(tree)
+    letters = (declared or _periods(tree) - _outside_periods(tree)) & symbols(tree) - _named(tree)
     return substituted(tree, next(iter(letters)), Symbol(PARAMETER)) if len(letters) == 1 else tree
+
+
+def _named(tree: Node) -> frozenset[str]:
+    """Letters that the answer is about: labels, and the arguments of functions, which are compared by their place."""
+    here: frozenset[str] = frozenset()
+    if isinstance(tree, Chain):
+        here = frozenset().union(*(symbols(side) for side in tree.sides if is_label(side)))
+    elif isinstance(tree, Function) and tree.name == "apply":
+        here = symbols(tree)
+    return here.union(*map(_named, children(tree)))
 
 
 def _periods(node: Node) -> frozenset[str]:
@@ -100,8 +114,10 @@ def _outside_periods(node: Node) -> frozenset[str]:
 def _parse_tokens(tokens: list[Token]) -> Node:
     if not tokens:
         raise ParseError("nothing to read")
-    cursor = Cursor(tokens, read_member)
-    return read_list_until(cursor, "end")
+    if tokens[0].kind == "command" and tokens[0].text in ("forall", "exists"):
+        members, _ = read_members(Cursor(tokens[1:], read_member), "end")
+        return Bracket(tokens[0].text, tuple(members), "")
+    return as_points(read_list_until(Cursor(tokens, read_member), "end"))
 
 
 def _clock(text: str) -> Clock | None:
@@ -120,6 +136,13 @@ def _number_in_a_base(text: str) -> Based | None:
     return Based(match[1], match[2]) if match is not None and not match[1].isalpha() else None
 
 
+def _statements(text: str) -> Bracket | None:
+    """`(1)(3)`, or ①③: which of several statements hold, or in which order. A product would be written without so many brackets."""
+    if _STATEMENTS.fullmatch(text) is None:
+        return None
+    return Bracket("(", tuple(Number(Fraction(each)) for each in re.findall(r"\d", text)), ")")
+
+
 def _choice(tokens: list[Token]) -> Choice | None:
     """`(C)`, `C)`, `(C) 12`. A letter alone stays a symbol: only the other side can say that it is an option."""
     if len(tokens) > 2 and tokens[0].kind in ("letter", "word") and tokens[0].text in _OPTIONS and tokens[1].kind == ":":
@@ -132,6 +155,9 @@ def _choice(tokens: list[Token]) -> Choice | None:
     if place >= len(tokens) or tokens[place].kind != ")":
         return None
     rest = tokens[place + 1 :]
+    if any(token.kind == ":" for token in rest):
+        # A: …, B: … says something of each.
+        return None
     if not rest:
         return Choice(letter.text, None)
     if rest[0].kind not in ("number", "letter", "word", "\\{", "command", "function") or (not bracketed and tokens[0].kind != "letter"):
@@ -144,17 +170,36 @@ def _choice(tokens: list[Token]) -> Choice | None:
 
 def read_member(cursor: Cursor) -> Node:
     """One member of a list: an expression, or expressions with relations between them."""
-    sides = [_read_side(cursor)]
+    sides = [_read_applied(cursor) or _read_side(cursor)]
     relations: list[str] = []
     while cursor.at(*RELATIONS):
         relations.append(cursor.take().kind)
         if relations[-1] == "∈" and cursor.at("letter") and cursor.peek().text in NUMBER_SETS:
             sides.append(_read_number_set(cursor))
         else:
-            sides.append(_read_side(cursor))
+            sides.append(_read_applied(cursor) or _read_side(cursor))
     if "≡" in relations:
         sides[-1] = _read_modulus(cursor, sides[-1])
     return Chain(tuple(sides), tuple(relations)) if relations else sides[0]
+
+
+def _read_applied(cursor: Cursor) -> Node | None:
+    """A function of something, alone on its side of a relation or as a member: f(x) = …, 0 < f(x) < 1, (P(x), Q(x)). Elsewhere a letter
+    before brackets is a factor, as in n(n + 1)."""
+    if not cursor.at("letter"):
+        return None
+    start = cursor.place
+    name = read_symbol(cursor)
+    if cursor.at("(") and isinstance(name, Symbol):
+        arguments = read_group(cursor)
+        is_function = name.name[:1] in _FUNCTION_LETTERS or name.name[:1].isupper()
+        plain = isinstance(arguments, Symbol | Number)
+        if (cursor.at(*RELATIONS) and (is_function or plain)) or (
+            cursor.at(",", ")", "end") and is_function and isinstance(arguments, Symbol)
+        ):
+            return Function("apply", (name, arguments))
+    cursor.place = start
+    return None
 
 
 def _read_number_set(cursor: Cursor) -> NamedSet:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from reasonrl.rl.answers.cursor import ParseError
 from reasonrl.rl.answers.tokens import Token
-from reasonrl.rl.answers.vocabulary import CONDITION_WORDS, LEADING_WORDS, NEGATIONS
+from reasonrl.rl.answers.vocabulary import CONDITION_WORDS, LEADING_WORDS, NEGATIONS, RANGE_WORDS
 
 _COPULAS = ("is", "are", "equals", "be")
 NUMBER_SETS = frozenset("RZNQ")
@@ -48,8 +48,10 @@ def _start_of_condition(tokens: list[Token]) -> int | None:
         start = _opening(tokens)
         if start > 0 and any(token.kind == "∈" for token in tokens[start:]):
             return start
+    depth = 0
     for place in range(len(tokens) - 1, 0, -1):
-        if tokens[place].kind in (",", ";") and _is_membership(tokens[place + 1 :]):
+        depth += (tokens[place].kind in (")", "]", "}", "\\}")) - (tokens[place].kind in ("(", "[", "{", "\\{"))
+        if depth == 0 and tokens[place].kind in (",", ";") and _is_membership(tokens[place + 1 :]):
             return place
     return None
 
@@ -61,6 +63,8 @@ def _only_names_range(tokens: list[Token]) -> bool:
     for place, token in enumerate(tokens):
         depth += (token.kind in "([") - (token.kind in ")]")
         if depth == 0 and token.kind in (",", ";", "and", "or", "\\\\", ":"):
+            return False
+        if token.kind == "word" and token.text not in RANGE_WORDS:
             return False
         if token.kind in ("=", "≠", "<", "≤", "≈", "≡", "|", "/", "·", "+"):
             return False
@@ -106,10 +110,9 @@ def without_prose(tokens: list[Token]) -> list[Token]:
         start += 1
     if start < len(tokens) and tokens[start].kind in (":", "=", "≈"):
         start += 1
-    rest = [token for token in tokens[start:] if token.kind != "punctuation"]
-    if len(rest) != len(tokens) - start and _parts_sentences(tokens[start:]):
+    if _parts_sentences(tokens[start:]):
         raise ParseError("several sentences")
-    return rest
+    return [token for token in tokens[start:] if token.kind != "punctuation"]
 
 
 def _after_copula(tokens: list[Token]) -> int:
@@ -126,7 +129,8 @@ def _parts_sentences(tokens: list[Token]) -> bool:
     kinds = [token.kind for token in tokens]
     while kinds and kinds[-1] == "punctuation":
         kinds.pop()
-    return any(kind == "punctuation" and after not in ("word", "punctuation") for kind, after in pairwise(kinds))
+    harmless = ("word", "punctuation", ")", "]", "}", "\\}")
+    return any(kind == "punctuation" and after not in harmless for kind, after in pairwise(kinds))
 
 
 def opaque_label(tokens: list[Token]) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reasonrl.rl.answers.syntax import Chain, Listing, Negative, Node, PlusMinus, SetOf, children, rebuilt
+from reasonrl.rl.answers.syntax import Listing, Negative, Node, PlusMinus, SetOf, children, rebuilt
 
 
 def both_signs_apart(node: Node) -> Node:
@@ -12,8 +12,6 @@ def both_signs_apart(node: Node) -> Node:
             return Listing(_apart(members), joiner)
         case SetOf(members):
             return SetOf(_apart(members))
-        case Chain((label, value), ("=" | "∈" as relation,)) if _has_sign(value):
-            return Listing(tuple(Chain((label, each), (relation,)) for each in _both(value)), "or")
         case _:
             return Listing(_both(node), "or") if _has_sign(node) else node
 

@@ -19,7 +19,7 @@ class Notation(Enum):
     GROUPED = "thousands"
     """`1,234` and `1 234` are one number."""
     LISTED = "list"
-    """A comma always parts two members."""
+    """A comma always parts two members, and the e in `3e-5` is a number of its own."""
     DECIMAL_COMMA = "decimal comma"
     """`1,22` is 1.22, and `1.234.567,8` is 1234567.8."""
 
@@ -43,7 +43,8 @@ _BRACED_COMMA = re.compile(r"\d+(?:\{,\}\d+)+(?:\.\d+)?")
 _POINT_GROUPED = re.compile(r"\d{1,3}(?:\.\d{3}){2,}(?![\d.])|\d{1,3}(?:\.\d{3})+,\d+(?![\d,])")
 # "3,0" is a list: nobody writes the zero for its own sake.
 _DECIMAL_COMMA = re.compile(r"\d+,\d*[1-9](?![\d,])")
-_NUMBER = re.compile(r"(?:\d+\.\d+|\.\d+|\d+\.(?![.\d])|\d+)(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"\d+\.\d+|\.\d+|\d+\.(?![.\d])|\d+")
+_SCIENTIFIC = re.compile(rf"(?:{_NUMBER.pattern})(?:[eE][+-]?\d+)?")
 _REPEATING = re.compile(r"\s*\\(?:overline|bar|dot) ?\{(\d+)\}")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _LETTERS = re.compile(r"[A-Za-z]+")
@@ -56,7 +57,7 @@ _GREEK = words(
 _SIGNS = frozenset("+-*/^_!'=<>,;:|()[]{}%&")
 _RELATIONS = {"le": "≤", "ge": "≥", "ne": "≠", "approx": "≈", "in": "∈", "equiv": "≡", "sim": "≈", "cong": "≈"}
 _TWO_SIGNS = {"<=": "≤", ">=": "≥", "!=": "≠", "==": "=", "~=": "≈", "**": "^", "=>": ";"}
-_UPRIGHT_UNITS = frozenset("msghlL")
+_UPRIGHT_UNITS = frozenset("msghlLJW")
 """Letters that are units when they stand upright: \\mathrm{m}."""
 _MAX_TOKENS = 2000
 
@@ -121,7 +122,7 @@ def _number(text: str, place: int, notation: Notation, depth: int) -> tuple[list
         if pattern is _POINT_GROUPED:
             return [Token("number", written.replace(".", "").replace(",", "."))], match.end()
         return [Token("number", _plain_digits(written, pattern is _GROUPED_NUMBER))], match.end()
-    match = _NUMBER.match(text, place)
+    match = (_NUMBER if notation is Notation.LISTED else _SCIENTIFIC).match(text, place)
     assert match is not None
     written, end = match[0], match.end()
     repeating = _REPEATING.match(text, end) if "." in written else None
@@ -178,6 +179,8 @@ def _text(inner: str, *, mathematical: bool) -> list[Token]:
     stripped = inner.strip()
     if mathematical and len(stripped) == 1 and stripped.isalpha():
         return [Token("word" if stripped in _UPRIGHT_UNITS else "letter", stripped)]
+    if mathematical and stripped.isascii() and stripped.isalpha() and stripped.isupper():
+        return [Token("letter", letter) for letter in stripped]
     if mathematical and stripped in ALL_FUNCTIONS:
         return [Token("function", stripped)]
     tokens: list[Token] = []

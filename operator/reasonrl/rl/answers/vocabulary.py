@@ -45,6 +45,12 @@ MEANING_WORDS = words(
 )
 """What changes an answer wherever it stands: never taken for a unit, never dropped."""
 
+RANGE_WORDS = words(
+    "any all some every each is are be a an the of in for that as integer integers real reals number numbers natural naturals positive "
+    "nonnegative negative non whole rational complex arbitrary constant constants parameter parameters value values"
+)
+"""What a condition is made of when it only says which values a letter takes."""
+
 PROSE_WORDS = words("the a an in on at to by from it this that has have can will be is are was were appears does do its their his her")
 """Words of a sentence, which a unit of measure or the name of counted things has not."""
 
@@ -52,7 +58,7 @@ CONDITION_WORDS = words("where with for if when given whenever provided such sin
 """Words that open a condition on the answer before them."""
 
 _SHORT_WORDS = words(
-    "is it to of or if at no we pm am cm mm km kg mg ml ft in hr as an by on so yd lb oz us up do my km hz kw ms he be go me"
+    "is it to of or if at no we pm am cm mm dm km kg mg ml ft in hr as an by on so yd lb oz us up do my km hz kw ms he be go me"
 )
 
 
