@@ -70,12 +70,12 @@ def grades(rewards, batch: list[Group], directory: Path, *, limit: int = 100) ->
     return graded.grades
 
 
-def function(name: str, timeout: float = 10.0) -> FunctionReward:
+def function(name: str, timeout: float = 60.0) -> FunctionReward:
     return FunctionReward(type="function", path="rewards.py", function=name, timeout_seconds=timeout)
 
 
 def test_answers_are_right_wrong_or_missing_and_in_order(tmp_path: Path) -> None:
-    reward = AnswerReward(type="answer", correct=1.0, incorrect=-1.0, missing=-0.5)
+    reward = AnswerReward(type="answer", timeout_seconds=60.0, correct=1.0, incorrect=-1.0, missing=-0.5)
     right, wrong, missing = grades([reward], groups("a </think> <answer> 16 </answer>", "a </think> <answer> 17 </answer>", "hm"), tmp_path)
     assert (right.reward, right.correct) == (1.0, True)
     assert (wrong.reward, wrong.correct) == (-1.0, False)
@@ -83,20 +83,20 @@ def test_answers_are_right_wrong_or_missing_and_in_order(tmp_path: Path) -> None
 
 
 def test_a_gold_answer_that_says_nothing_is_unscorable_and_not_wrong(tmp_path: Path) -> None:
-    (grade,) = grades([AnswerReward(type="answer")], groups("<answer> 16 </answer>", answer=" "), tmp_path)
+    (grade,) = grades([AnswerReward(type="answer", timeout_seconds=60.0)], groups("<answer> 16 </answer>", answer=" "), tmp_path)
     assert (grade.reward, grade.correct) == (None, None)
     assert grade.scores[0].outcome is Outcome.UNSCORABLE
 
 
 def test_a_gate_takes_the_reward_and_not_the_verdict(tmp_path: Path) -> None:
-    rewards = [AnswerReward(type="answer"), FormatReward(type="format", mode="gate")]
+    rewards = [AnswerReward(type="answer", timeout_seconds=60.0), FormatReward(type="format", mode="gate")]
     good, bad = grades(rewards, groups("a </think> <answer> 16 </answer>", "<answer> 16 </answer> yes"), tmp_path)
     assert (good.reward, good.correct) == (1.0, True)
     assert (bad.reward, bad.correct) == (0.0, True)
 
 
 def test_the_overlong_punishment_is_added(tmp_path: Path) -> None:
-    rewards = [AnswerReward(type="answer"), OverlongReward(type="overlong", buffer_tokens=4)]
+    rewards = [AnswerReward(type="answer", timeout_seconds=60.0), OverlongReward(type="overlong", buffer_tokens=4)]
     (grade,) = grades(rewards, groups("a b c </think> <answer> 16 </answer> x"), tmp_path, limit=8)
     assert grade.reward == pytest.approx(1.0 - 1.0)
 
@@ -118,7 +118,8 @@ def test_a_function_of_the_users_sees_response_answer_question_and_fields(functi
     ],
 )
 def test_what_goes_wrong_is_counted_as_what_it_was_and_is_never_a_zero(functions: Path, name: str, outcome: Outcome, detail: str) -> None:
-    (grade,) = grades([function(name, timeout=1.0)], groups("x"), functions)
+    # Only the function that hangs is meant to meet its limit, however busy the machine is.
+    (grade,) = grades([function(name, timeout=1.0 if name == "hangs" else 60.0)], groups("x"), functions)
     assert grade.reward is None
     assert grade.scores[0].outcome is outcome
     assert detail in grade.scores[0].detail
