@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reasonrl.rl.rewards.answer import judge
+from reasonrl.rl.answers.judging import judge
 from reasonrl.rl.rewards.combination import WeighedValue, combined_reward
 from reasonrl.rl.rewards.format import format_fault
 from reasonrl.rl.rewards.overlong import overlong_punishment

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _UNBRACED = re.compile(r"[^\s{}$\\,;]+|\\[A-Za-z]+(?:\s*\{[^{}]*\})*")
-# Two boxes in one sentence, joined in it: "x = [1] and y = [2]".
-_SENTENCE_LINK = re.compile(r"(?![^\n]*[.!?]\s)[^\n]{0,60}?(?:,|;|\band\b|\bor\b)[^\n]{0,60}")
+# Two boxes in one sentence with "and" between them: "x = [1] and y = [2]". Any other word may take the first one back ("or rather").
+_SENTENCE_LINK = re.compile(r"(?![^\n]*[.!?]\s)(?![^\n]*\b(?:or|rather|instead|not|no|wait|but|actually)\b)[^\n]{0,60}?\band\b[^\n]{0,60}")
 _LINK = re.compile(r"(?:[ \t,;$.&~]|\\[,;:! ()\[\]]|\\q?quad|\\text\s*\{\s*(?:and|or|,)?\s*\}|\b(?:and|or)\b)*")
 
 

@@ -6,6 +6,10 @@ example, is never looked at.
 
 from __future__ import annotations
 
+from reasonrl.api.reward_spec import FormatReward
+from reasonrl.rl.records import Outcome, Score
+from reasonrl.rl.rewards.component import Component, RewardContext, Scored, Submission
+
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
@@ -32,3 +36,13 @@ def format_fault(response: str, *, prefix: str) -> str | None:
     if between.strip():
         return "there is text between </think> and <answer>"
     return None
+
+
+def make_format(spec: FormatReward, _context: RewardContext) -> Component:
+    """1 when the five checks hold, else 0: a factor of the sum as a gate, or added with its weight."""
+
+    def score(submission: Submission) -> Scored:
+        fault = format_fault(submission.text, prefix=submission.prefix)
+        return Scored(Score(spec.type, Outcome.VALUE, float(fault is None), fault or ""))
+
+    return Component(name=spec.type, weight=spec.weight, gate=spec.mode == "gate", score=score)
