@@ -50,3 +50,14 @@ def test_a_missing_file_is_one_clear_error(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "none.jsonl" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_rows_whose_label_is_disputed_are_counted_apart(tmp_path: Path) -> None:
+    file = rows(
+        tmp_path / "rows.jsonl",
+        {"response": "\\boxed{1}", "answer": "1", "expected": True},
+        {"response": "\\boxed{2}", "answer": "1", "expected": True, "disputed": True},
+    )
+    done = grade(str(file))
+    assert "labels: 1 of 1 agree" in done.stdout.replace("\n", " ")
+    assert "disputed labels: 0 of 1 agree" in done.stdout.replace("\n", " ")

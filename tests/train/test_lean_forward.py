@@ -6,9 +6,20 @@ import copy
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
-from reasonrl.train.lean_forward import lean_forward_for, misfit
+from reasonrl.train.lean_family import misfit
+from reasonrl.train.lean_forward import lean_forward_for
 from reasonrl.train.policy_forward import pack, response_hidden_states
 from reasonrl.train.protocol import TrainingSequence
 
@@ -30,6 +41,12 @@ def model_of(kind: str) -> PreTrainedModel:
         case "llama with grouped heads and scaled rotary":
             rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 500.0}
             return LlamaForCausalLM(LlamaConfig(**COMMON, num_attention_heads=4, num_key_value_heads=2, head_dim=16, rope_parameters=rope))
+        case "qwen3 with norms of queries and keys":
+            model = Qwen3ForCausalLM(Qwen3Config(**COMMON, num_attention_heads=4, num_key_value_heads=2, head_dim=16))
+            for name, parameter in model.named_parameters():
+                if "norm" in name:
+                    torch.nn.init.uniform_(parameter, 0.5, 1.5)
+            return model
         case _:
             model = Qwen2ForCausalLM(Qwen2Config(**COMMON, num_attention_heads=6, num_key_value_heads=2))
             for name, parameter in model.named_parameters():
@@ -38,7 +55,7 @@ def model_of(kind: str) -> PreTrainedModel:
             return model
 
 
-KINDS = ["llama", "llama with grouped heads and scaled rotary", "qwen2 with biases"]
+KINDS = ["llama", "llama with grouped heads and scaled rotary", "qwen2 with biases", "qwen3 with norms of queries and keys"]
 
 
 def sequences(seed: int = 1, *, groups: int = 4, longest: int = 90) -> list[TrainingSequence]:
@@ -147,7 +164,7 @@ def test_bfloat16_products_stay_near_float32() -> None:
 def test_a_model_of_another_family_is_left_to_the_library() -> None:
     model = GPT2LMHeadModel(GPT2Config(vocab_size=61, n_embd=32, n_layer=1, n_head=2))
     assert lean_forward_for(model, compute_dtype=torch.float32) is None
-    assert misfit(model) == "model_type is gpt2, not llama or qwen2"
+    assert "'gpt2' is none of llama" in str(misfit(model))
 
 
 def test_a_model_that_the_pass_would_get_wrong_fails_its_check() -> None:

@@ -38,7 +38,7 @@ def grade(
     """Grade the responses in a file and say what became of each.
 
     Every answer is judged in a process that can be ended, so a hostile one costs its time limit and nothing else. Rows with a field
-    `expected` (true or false) are compared with it.
+    `expected` (true or false) are compared with it; those that are `disputed` are counted apart.
     """
     import time
 
@@ -86,23 +86,30 @@ def _show(rows: Sequence[GradedRow], console: Console, *, seconds: float) -> Non
         table.add_row(verdict, str(count), f"{count / max(len(rows), 1):.1%}")
     console.print(table)
     console.print(f"{len(rows)} responses in {seconds:.1f} s, {len(rows) / seconds:.0f} a second", highlight=False)
-    labelled = [each for each in rows if each.expected is not None]
-    if labelled:
-        agree = sum((each.verdict == "correct") == each.expected for each in labelled)
-        accepts = sum(each.verdict == "correct" and not each.expected for each in labelled)
-        refusals = len(labelled) - agree - accepts
-        console.print(
-            f"labels: {agree} of {len(labelled)} agree ({agree / len(labelled):.1%}); wrongly accepted {accepts} "
-            f"({accepts / len(labelled):.1%}), wrongly refused {refusals} ({refusals / len(labelled):.1%})",
-            highlight=False,
-        )
+    _show_agreement("labels", [each for each in rows if each.expected is not None and not each.disputed], console)
+    _show_agreement("disputed labels", [each for each in rows if each.expected is not None and each.disputed], console)
+
+
+def _show_agreement(title: str, labelled: Sequence[GradedRow], console: Console) -> None:
+    if not labelled:
+        return
+    agree = sum(each.expected == (each.verdict == "correct") for each in labelled)
+    negatives = sum(each.expected is False for each in labelled)
+    accepts = sum(each.verdict == "correct" and each.expected is False for each in labelled)
+    refusals = len(labelled) - agree - accepts
+    console.print(
+        f"{title}: {agree} of {len(labelled)} agree ({agree / len(labelled):.1%}); wrongly accepted {accepts} "
+        f"({accepts / len(labelled):.1%} of all, {accepts / max(negatives, 1):.1%} of the {negatives} wrong ones), "
+        f"wrongly refused {refusals} ({refusals / len(labelled):.1%})",
+        highlight=False,
+    )
 
 
 def _show_disagreements(rows: Sequence[GradedRow], console: Console) -> None:
     for each in rows:
         if each.expected is not None and (each.verdict == "correct") != each.expected:
             name = each.row.values.get("id", each.row.place)
-            wanted = "right" if each.expected else "wrong"
+            wanted = ("right" if each.expected else "wrong") + (" (disputed)" if each.disputed else "")
             console.print(
                 f"{name}: labelled {wanted}, judged {each.verdict} ({each.detail}); read {each.extracted[:80]!r}",
                 highlight=False,

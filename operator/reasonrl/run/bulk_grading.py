@@ -27,13 +27,15 @@ class GradingSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradedRow:
-    """`verdict` is correct, incorrect, missing, unscorable, timeout or error. `expected` is the row's own label, where it has one."""
+    """`verdict` is correct, incorrect, missing, unscorable, timeout or error. `expected` is the row's own label, where it has one;
+    `disputed` says that the row itself calls the label so."""
 
     row: Row
     verdict: str
     detail: str
     extracted: str
     expected: bool | None
+    disputed: bool
 
 
 def grade_file(path: Path, setting: GradingSetting, *, advance: Callable[[int], None]) -> list[GradedRow]:
@@ -68,11 +70,14 @@ def _calls(rows: Sequence[Row], setting: GradingSetting, *, source: str) -> Iter
 
 def _graded(row: Row, result: CallResult) -> GradedRow:
     expected = row.values.get("expected")
-    label = expected if isinstance(expected, bool) else None
-    if result.outcome is CallOutcome.VALUE and isinstance(result.value, dict):
-        value = result.value
-        return GradedRow(
-            row=row, verdict=str(value["verdict"]), detail=str(value["detail"]), extracted=str(value["extracted"]), expected=label
-        )
-    verdict = "timeout" if result.outcome is CallOutcome.TIMEOUT else "error"
-    return GradedRow(row=row, verdict=verdict, detail=result.detail, extracted="", expected=label)
+    value = result.value if result.outcome is CallOutcome.VALUE and isinstance(result.value, dict) else None
+    if value is None:
+        value = {"verdict": "timeout" if result.outcome is CallOutcome.TIMEOUT else "error", "detail": result.detail, "extracted": ""}
+    return GradedRow(
+        row=row,
+        verdict=str(value["verdict"]),
+        detail=str(value["detail"]),
+        extracted=str(value["extracted"]),
+        expected=expected if isinstance(expected, bool) else None,
+        disputed=row.values.get("disputed") is True,
+    )

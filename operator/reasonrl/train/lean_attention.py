@@ -81,7 +81,7 @@ def _keeps(bucket: Bucket) -> bool:
 
 
 def _batched(rows: Tensor, bucket: Bucket, layout: Layout) -> Tensor:
-    return rows[bucket.key_rows].view(-1, bucket.prefix + bucket.width, layout.heads.size)
+    return rows[bucket.keys].view(-1, bucket.prefix + bucket.width, layout.heads.size)
 
 
 def _rows_of(queries: Tensor, block: Block) -> Tensor:
@@ -94,7 +94,7 @@ def _probabilities(query: Tensor, key: Tensor, block: Block, bucket: Bucket, lay
     _product(rows, key[block.items, : block.keys].transpose(1, 2), scale, out=scores)
     if bucket.prefix_bias is not None:
         scores[:, :, : bucket.prefix].add_(bucket.prefix_bias[block.items])
-    mask = torch.full((block.tokens, block.tokens), float("-inf")).triu_(1).repeat_interleave(layout.heads.repeats, dim=0)
+    mask = layout.masks[block.tokens]
     scores[:, :, block.keys - block.tokens :].add_(mask)
     return torch.softmax(scores, -1, out=scores)
 
@@ -106,7 +106,7 @@ def _product(left: Tensor, right: Tensor, scale: float, *, out: Tensor) -> None:
 def _add_product(weights: Tensor, rows: Tensor, scale: float, *, to: Tensor, keys: int) -> None:
     """Adds `scale · weightsᵀ · rows` to the leading keys of `to`. The block that sees all keys comes first and sets them.
 
-    Only a contiguous result is computed in one batch, so the others make a detour."""
+    torch computes a batch of products in one call only into a contiguous result, so the other blocks make a detour."""
     if keys == to.shape[1]:
         _product(weights.transpose(1, 2), rows, scale, out=to)
     else:

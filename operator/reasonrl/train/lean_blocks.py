@@ -1,7 +1,8 @@
-"""The halves of a transformer layer around attention, each one autograd node with a backward written by hand.
+"""The two halves of a transformer layer around attention, each one autograd node with a backward written by hand.
 
 Both walk the tokens in stretches short enough for a core's cache: between two matrix products a stretch is normed, gated or rotated
-without a trip to memory. On a CPU those trips, not the arithmetic, are what a small model's training step waits for.
+without a trip to memory. On a CPU those trips, not the arithmetic, are what a small model's training step waits for. Weights and their
+gradients are float32; products are computed in `dtype`, everything else in float32.
 """
 
 from __future__ import annotations
@@ -12,152 +13,189 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from reasonrl.train.lean_norm import norm_backward, norm_into
 
 _STRETCH_NUMBERS = 196_608
+"""Activations in a stretch, for each thread: 0.75 MB in float32, of which backward holds three at a time."""
+_SHORTEST_STRETCH = 256
+"""Tokens in a stretch at least, so that reading the weights again for each stretch costs little."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rotations:
+    """What turns a token's queries and keys to its position, complex `[tokens, size / 2]`; `backward` is the conjugate."""
+
     forward: Tensor
     backward: Tensor
 
 
-def stretches(tokens: int, width: int) -> Iterator[slice]:
-    rows = torch.get_num_threads() * max(256, _STRETCH_NUMBERS // width)
-    for start in range(0, tokens, rows):
-        yield slice(start, min(start + rows, tokens))
-
-
 class InputBlock(torch.autograd.Function):
-    """RMSNorm, the fused projection, rotary."""
+    """RMSNorm, projection to queries, keys and values, the norm of queries and keys (Qwen3), rotary positions.
+
+    `hidden` `[tokens, hidden]` → `[tokens, allHeads · size]`. `weight` `[allHeads · size, hidden]` and `bias` have the pairs that rotate
+    together side by side; `head_norm` is `[rotatedHeads, size]` or None. The first `rotated` heads are queries and keys.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, norm: Tensor, epsilon: float, weight: Tensor, bias: Tensor | None, rotations: Rotations, rotated: int
+        ctx: Any,
+        hidden: Tensor,
+        norm: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        head_norm: Tensor | None,
+        rotations: Rotations,
+        rotated: int,
+        epsilon: float,
+        dtype: torch.dtype,
     ) -> Tensor:
-        normed = torch.empty_like(hidden)
-        scale = torch.empty(len(hidden), 1)
-        out = torch.empty(len(hidden), len(weight))
-        for part in stretches(len(hidden), len(weight)):
-            inputs = _norm_into(normed[part], scale[part], hidden[part], norm, epsilon).to(weight.dtype)
-            if weight.dtype == out.dtype:
-                o = out[part]
-                torch.mm(inputs, weight.t(), out=o)
-            else:
-                o = out[part].copy_(torch.mm(inputs, weight.t()))
+        tokens, size = len(hidden), 2 * rotations.forward.shape[-1]
+        normed, scale = torch.empty_like(hidden), hidden.new_empty(tokens, 1)
+        out = hidden.new_empty(tokens, len(weight))
+        head_normed = head_scale = None
+        if head_norm is not None:
+            head_normed, head_scale = hidden.new_empty(tokens, rotated, size), hidden.new_empty(tokens, rotated, 1)
+        matrix = weight.to(dtype)
+        for part in _stretches(tokens, len(weight)):
+            inputs = norm_into(normed[part], scale[part], hidden[part], norm, epsilon)
+            projected = _product(inputs.to(dtype), matrix.t(), out=out[part])
             if bias is not None:
-                o.add_(bias)
-            rotate(o, rotations.forward[part], rotated)
-        ctx.save_for_backward(normed, scale, norm, weight)
-        ctx.biased, ctx.rotations, ctx.rotated = bias is not None, rotations, rotated
+                projected.add_(bias)
+            heads = projected.view(len(projected), -1, size)[:, :rotated]
+            if head_norm is not None and head_normed is not None and head_scale is not None:
+                heads.copy_(norm_into(head_normed[part], head_scale[part], heads, head_norm, epsilon))
+            _rotate(heads, rotations.forward[part])
+        ctx.save_for_backward(normed, scale, norm, weight, head_norm, head_normed, head_scale)
+        ctx.biased, ctx.rotations, ctx.rotated, ctx.dtype = bias is not None, rotations, rotated, dtype
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        normed, scale, norm, weight = ctx.saved_tensors
-        weight_gradient = torch.zeros_like(weight, dtype=torch.float32)
-        norm_gradient = torch.zeros_like(norm)
-        bias_gradient = weight.new_zeros(len(weight), dtype=torch.float32) if ctx.biased else None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        normed, scale, norm, weight, head_norm, head_normed, head_scale = ctx.saved_tensors
+        rotations, dtype = ctx.rotations, ctx.dtype
+        size = 2 * rotations.backward.shape[-1]
+        weight_gradient, norm_gradient = torch.zeros_like(weight), torch.zeros_like(norm)
+        bias_gradient = weight.new_zeros(len(weight)) if ctx.biased else None
+        head_norm_gradient = None if head_norm is None else torch.zeros_like(head_norm)
         hidden_gradient = torch.empty_like(normed)
-        for part in stretches(len(normed), len(weight)):
-            turned = gradient[part].clone()
-            rotate(turned, ctx.rotations.backward[part], ctx.rotated)
+        matrix = weight.to(dtype)
+        for part in _stretches(len(normed), len(weight)):
+            # A gradient that autograd hands over must not be changed.
+            projected = gradient[part].clone()
+            heads = projected.view(len(projected), -1, size)[:, : ctx.rotated]
+            _rotate(heads, rotations.backward[part])
+            if head_norm_gradient is not None:
+                norm_backward(heads, head_normed[part], head_scale[part], head_norm, weight_gradient=head_norm_gradient)
             if bias_gradient is not None:
-                bias_gradient.add_(turned.sum(0))
-            narrow = turned.to(weight.dtype)
-            inputs = (normed[part] * norm).to(weight.dtype)
-            _accumulate(weight_gradient, narrow.t(), inputs)
-            g = hidden_gradient[part]
-            _mm_into(g, narrow, weight)
-            _norm_back(g, normed[part], scale[part], norm, norm_gradient)
-        return hidden_gradient, norm_gradient, None, weight_gradient.to(weight.dtype), bias_gradient, None, None
+                bias_gradient.add_(projected.sum(0))
+            slope = projected.to(dtype)
+            _add_product(weight_gradient, slope.t(), (normed[part] * norm).to(dtype))
+            to_hidden = _product(slope, matrix, out=hidden_gradient[part])
+            norm_backward(to_hidden, normed[part], scale[part], norm, weight_gradient=norm_gradient)
+        return hidden_gradient, norm_gradient, weight_gradient, bias_gradient, head_norm_gradient, None, None, None, None
 
 
 class OutputBlock(torch.autograd.Function):
-    """Output projection, residual, RMSNorm, SwiGLU, residual."""
+    """Output projection and residual, RMSNorm, SwiGLU and residual: `hidden` `[tokens, hidden]` and what attention gave,
+    `attended` `[tokens, queryHeads · size]`, → `[tokens, hidden]`."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, attended: Tensor, output: Tensor, norm: Tensor, epsilon: float, gate: Tensor, up: Tensor, down: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        attended: Tensor,
+        output: Tensor,
+        norm: Tensor,
+        gate: Tensor,
+        up: Tensor,
+        down: Tensor,
+        epsilon: float,
+        dtype: torch.dtype,
     ) -> Tensor:
-        tokens = len(hidden)
-        normed, scale = torch.empty_like(hidden), torch.empty(tokens, 1)
-        gated, raised = gate.new_empty(tokens, len(gate)), gate.new_empty(tokens, len(gate))
+        tokens, width = len(hidden), len(gate)
+        normed, scale = torch.empty_like(hidden), hidden.new_empty(tokens, 1)
+        gated, raised = hidden.new_empty(tokens, width, dtype=dtype), hidden.new_empty(tokens, width, dtype=dtype)
         out = torch.empty_like(hidden)
-        for part in stretches(tokens, len(gate)):
-            middle = _residual(hidden[part], attended[part].to(output.dtype), output.t())
-            inputs = _norm_into(normed[part], scale[part], middle, norm, epsilon).to(gate.dtype)
-            g, r = gated[part], raised[part]
-            torch.mm(inputs, gate.t(), out=g)
-            torch.mm(inputs, up.t(), out=r)
-            product = torch.nn.functional.silu(g).mul_(r)
-            _residual(middle, product, down.t(), out=out[part])
+        to_output, to_gate, to_up, to_down = (matrix.to(dtype).t() for matrix in (output, gate, up, down))
+        for part in _stretches(tokens, width):
+            middle = _residual(hidden[part], attended[part].to(dtype), to_output)
+            inputs = norm_into(normed[part], scale[part], middle, norm, epsilon).to(dtype)
+            torch.mm(inputs, to_gate, out=gated[part])
+            torch.mm(inputs, to_up, out=raised[part])
+            product = functional.silu(gated[part]).mul_(raised[part])
+            _residual(middle, product, to_down, out=out[part])
         ctx.save_for_backward(attended, output, normed, scale, norm, gate, up, down, gated, raised)
+        ctx.dtype = dtype
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         attended, output, normed, scale, norm, gate, up, down, gated, raised = ctx.saved_tensors
-        output_gradient, gate_gradient, up_gradient, down_gradient = (
-            torch.zeros_like(weight, dtype=torch.float32) for weight in (output, gate, up, down)
+        dtype = ctx.dtype
+        output_gradient, norm_gradient, gate_gradient, up_gradient, down_gradient = (
+            torch.zeros_like(weight) for weight in (output, norm, gate, up, down)
         )
-        norm_gradient = torch.zeros_like(norm)
         hidden_gradient, attended_gradient = torch.empty_like(normed), torch.empty_like(attended)
-        for part in stretches(len(normed), len(gate)):
-            narrow = gradient[part].to(down.dtype)
-            g, r = gated[part], raised[part]
-            slope = torch.mm(narrow, down)
-            active = torch.nn.functional.silu(g)
-            raised_slope = slope * active
-            _accumulate(down_gradient, narrow.t(), active.mul_(r))
-            gated_slope = torch.ops.aten.silu_backward.grad_input(slope.mul_(r), g, grad_input=active)
-            inputs = (normed[part] * norm).to(gate.dtype)
-            _accumulate(gate_gradient, gated_slope.t(), inputs)
-            _accumulate(up_gradient, raised_slope.t(), inputs)
-            h = hidden_gradient[part]
-            h.copy_(torch.mm(gated_slope, gate).addmm_(raised_slope, up))
-            _norm_back(h, normed[part], scale[part], norm, norm_gradient)
-            h.add_(gradient[part])
-            narrow = h.to(output.dtype)
-            _accumulate(output_gradient, narrow.t(), attended[part].to(output.dtype))
-            _mm_into(attended_gradient[part], narrow, output)
+        output_matrix, gate_matrix, up_matrix, down_matrix = (matrix.to(dtype) for matrix in (output, gate, up, down))
+        for part in _stretches(len(normed), len(gate)):
+            given = gradient[part].to(dtype)
+            product_slope = torch.mm(given, down_matrix)
+            active = functional.silu(gated[part])
+            raised_slope = product_slope * active
+            _add_product(down_gradient, given.t(), active.mul_(raised[part]))
+            gated_slope = torch.ops.aten.silu_backward.grad_input(product_slope.mul_(raised[part]), gated[part], grad_input=active)
+            inputs = (normed[part] * norm).to(dtype)
+            _add_product(gate_gradient, gated_slope.t(), inputs)
+            _add_product(up_gradient, raised_slope.t(), inputs)
+            to_hidden = hidden_gradient[part]
+            to_hidden.copy_(torch.mm(gated_slope, gate_matrix).addmm_(raised_slope, up_matrix))
+            norm_backward(to_hidden, normed[part], scale[part], norm, weight_gradient=norm_gradient)
+            to_hidden.add_(gradient[part])
+            given = to_hidden.to(dtype)
+            _add_product(output_gradient, given.t(), attended[part].to(dtype))
+            _product(given, output_matrix, out=attended_gradient[part])
         return (
             hidden_gradient,
             attended_gradient,
-            output_gradient.to(output.dtype),
+            output_gradient,
             norm_gradient,
+            gate_gradient,
+            up_gradient,
+            down_gradient,
             None,
-            gate_gradient.to(gate.dtype),
-            up_gradient.to(up.dtype),
-            down_gradient.to(down.dtype),
+            None,
         )
 
 
 class FinalNorm(torch.autograd.Function):
-    """RMSNorm of some rows."""
+    """RMSNorm of the rows asked for: `hidden` `[tokens, hidden]`, `rows` int64 `[chosen]` → `[chosen, hidden]`."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, norm: Tensor, epsilon: float, rows: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, norm: Tensor, rows: Tensor, epsilon: float) -> Tensor:
         chosen = hidden.index_select(0, rows)
-        normed, scale = torch.empty_like(chosen), torch.empty(len(chosen), 1)
-        out = _norm_into(normed, scale, chosen, norm, epsilon)
-        ctx.save_for_backward(normed, scale, norm, rows)
+        scale = chosen.new_empty(len(chosen), 1)
+        out = norm_into(chosen, scale, chosen, norm, epsilon)
+        ctx.save_for_backward(chosen, scale, norm, rows)
         ctx.tokens = len(hidden)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         normed, scale, norm, rows = ctx.saved_tensors
         norm_gradient = torch.zeros_like(norm)
-        g = gradient.clone()
-        _norm_back(g, normed, scale, norm, norm_gradient)
-        return torch.zeros(ctx.tokens, normed.shape[1]).index_add_(0, rows, g), norm_gradient, None, None
+        chosen = gradient.clone()
+        norm_backward(chosen, normed, scale, norm, weight_gradient=norm_gradient)
+        return chosen.new_zeros(ctx.tokens, chosen.shape[1]).index_add_(0, rows, chosen), norm_gradient, None, None
 
 
 class Embedding(torch.autograd.Function):
+    """Rows of `weight` `[vocabulary, hidden]`: a third of the time of torch's own backward, which adds row by row."""
+
     @staticmethod
     def forward(ctx: Any, weight: Tensor, tokens: Tensor) -> Tensor:
         ctx.save_for_backward(tokens)
@@ -166,45 +204,36 @@ class Embedding(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (tokens,) = ctx.saved_tensors
         return gradient.new_zeros(ctx.shape).index_add_(0, tokens, gradient), None
 
 
-def rotate(qkv: Tensor, turns: Tensor, heads: int) -> None:
-    size = 2 * turns.shape[-1]
-    torch.view_as_complex(qkv.view(len(qkv), -1, size // 2, 2))[:, :heads].mul_(turns[:, None])
+def _stretches(tokens: int, width: int) -> Iterator[slice]:
+    length = torch.get_num_threads() * max(_SHORTEST_STRETCH, _STRETCH_NUMBERS // width)
+    for start in range(0, tokens, length):
+        yield slice(start, min(start + length, tokens))
 
 
-def _norm_into(normed: Tensor, scale: Tensor, hidden: Tensor, norm: Tensor, epsilon: float) -> Tensor:
-    torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, out=scale)
-    scale.square_().div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
-    torch.mul(hidden, scale, out=normed)
-    return normed * norm
+def _rotate(heads: Tensor, turns: Tensor) -> None:
+    """In place: `heads` `[tokens, heads, size]`, neighbouring numbers a pair; `turns` complex `[tokens, size / 2]`."""
+    torch.view_as_complex(heads.view(*heads.shape[:-1], -1, 2)).mul_(turns[:, None])
 
 
-def _norm_back(gradient: Tensor, normed: Tensor, scale: Tensor, norm: Tensor, norm_gradient: Tensor) -> None:
-    products = gradient * normed
-    norm_gradient.add_(products.sum(0))
-    along = torch.mv(products, norm)[:, None].mul_(scale).div_(-normed.shape[-1])
-    gradient.mul_(norm).mul_(scale).addcmul_(normed, along)
-
-
-def _mm_into(out: Tensor, left: Tensor, right: Tensor) -> None:
+def _product(left: Tensor, right: Tensor, *, out: Tensor) -> Tensor:
     if out.dtype == left.dtype:
-        torch.mm(left, right, out=out)
+        return torch.mm(left, right, out=out)
+    return out.copy_(torch.mm(left, right))
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
     else:
-        out.copy_(torch.mm(left, right))
+        total.add_(torch.mm(left, right))
 
 
-def _accumulate(into: Tensor, left: Tensor, right: Tensor) -> None:
-    if into.dtype == left.dtype:
-        into.addmm_(left, right)
-    else:
-        into.add_(torch.mm(left, right))
-
-
-def _residual(hidden: Tensor, inputs: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
-    if weight.dtype == hidden.dtype:
-        return torch.addmm(hidden, inputs, weight, out=out)
-    return torch.add(hidden, torch.mm(inputs, weight), out=out)
+def _residual(hidden: Tensor, inputs: Tensor, matrix: Tensor, *, out: Tensor | None = None) -> Tensor:
+    if matrix.dtype == hidden.dtype:
+        return torch.addmm(hidden, inputs, matrix, out=out)
+    return torch.add(hidden, torch.mm(inputs, matrix), out=out)

@@ -67,7 +67,7 @@ def _stated(text: str) -> str | None:
     if stated:
         sentence = _SENTENCE_END.split(stated[-1][1].strip())[0].strip()
         marked = _MATHEMATICS.match(sentence)
-        return _inside(marked) if marked else sentence.rstrip(".") or None
+        return _inside(marked) if marked else sentence.rstrip(".。") or None
     sentences = [sentence for sentence in _SENTENCE_END.split(text[-_MAX_STATEMENT:]) if sentence.strip()]
     if not sentences:
         return None

@@ -66,7 +66,7 @@ def is_word(run: str) -> bool:
     """Whether a run of letters in mathematics is a word and not a product of variables.
 
     Two letters are a product unless they are a common word or unit. Three and more are one when they are capitals (a polygon's
-    corners) or run through the alphabet without repeats (`abc`, `xyz`, `mnp`).
+    corners) or neighbours in the alphabet, in its order (`abc`, `xyz`, `mnp`, and not `for` or `most`).
     """
     if len(run) < 2:
         return False
@@ -74,4 +74,4 @@ def is_word(run: str) -> bool:
         return run in _SHORT_WORDS
     if run.isupper():
         return False
-    return not (len(run) <= 5 and run.islower() and all(first < second for first, second in pairwise(run)))
+    return not (len(run) <= 5 and run.islower() and all(0 < ord(second) - ord(first) <= 3 for first, second in pairwise(run)))
