@@ -1,0 +1,117 @@
+"""Slim records of what the operator watches: a few hundred bytes an object instead of the whole body.
+
+Watch caches hold them, `plan` reads them, and nothing else of an object is remembered. Times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reasonrl.api.names import Role
+
+PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobKey:
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """One ReasoningRLJob. `spec` and `status` are the objects as the API server holds them."""
+
+    key: JobKey
+    uid: str
+    generation: int
+    resource_version: str
+    created: float
+    deleting: bool
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRecord:
+    """One pod of a job.
+
+    `ended`, `exit_code`, `reason` (`OOMKilled`, `Error`, `Completed`, `Evicted`, …) and `message` (the termination message) are of the
+    main container's last end, None and "" while it runs. `waiting` is the reason a container cannot start (`ImagePullBackOff`, …) and
+    `unschedulable` what the scheduler says. `disrupted` says that something outside (a drain, a preemption, the node's loss) ends it.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    job: str
+    job_uid: str
+    role: Role
+    index: int
+    attempt: int
+    template: str
+    created: float
+    deleting: bool
+    phase: PodPhase
+    ready: bool
+    scheduled: bool
+    unschedulable: str
+    waiting: str
+    waiting_message: str
+    node: str
+    address: str
+    started: float | None
+    ended: float | None
+    exit_code: int | None
+    reason: str
+    message: str
+    disrupted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRecord:
+    """Another child of a job: Service, ConfigMap, Secret, NetworkPolicy, PodGroup. `content` is a hash of what was asked for, kept in the
+    label of the template; `data` is a ConfigMap's, and empty for the others."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    job_uid: str
+    content: str
+    deleting: bool
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Children:
+    """Everything of one job that the caches hold. Whatever carries the job's name but another job's UID is in `strangers`."""
+
+    pods: tuple[PodRecord, ...] = ()
+    objects: tuple[ObjectRecord, ...] = ()
+    strangers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The last answer of trainer-0's /status, and when it came; `age` seconds since an answer was first missed is the poller's to say."""
+
+    pod_uid: str
+    seen: float
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """All that `plan` may know. `runtime` is the blueprint's spec when the job names one that exists; `now` is Unix seconds."""
+
+    job: JobRecord
+    children: Children
+    progress: Progress | None
+    runtime: Mapping[str, Any] | None
+    now: float
