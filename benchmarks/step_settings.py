@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from reasonrl.data.chained_digits import WORDS, chains, lengths_of
+from reasonrl.data.chained_digits import WORDS, chains, shape_of
 from reasonrl.data.word_tokenizer import word_tokenizer
 
 PROMPTS_PER_STEP = 8
@@ -87,7 +87,7 @@ def write_model(setting: Setting, directory: Path) -> None:
         _fit_lengths(model, end=tokenizer.eos_token_id, mean_length=setting.mean_length)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    prompts = [chain.text for chain in chains(size=_PROMPTS, seed=1, lengths=lengths_of({}))]
+    prompts = [chain.text for chain in chains(size=_PROMPTS, seed=1, shape=shape_of({}))]
     (directory / PROMPTS_FILE).write_text(json.dumps(prompts))
 
 

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from reasonrl.api.data_spec import DataSource
 from reasonrl.api.sft_spec import SftSource
 from reasonrl.data import chained_digits
-from reasonrl.data.chained_digits import SEED_CLASSES, ChainLengths, chains, guess, questions, seed_class, worked, worked_examples
+from reasonrl.data.chained_digits import SEED_CLASSES, ChainShape, chains, guess, questions, seed_class, worked, worked_examples
 from reasonrl.data.errors import DataError
 from reasonrl.data.overlap import shared_questions
 from reasonrl.data.sources import load_pairs, load_questions
@@ -40,12 +40,16 @@ def test_questions_have_the_form_and_the_answer_that_the_text_says() -> None:
         assert 4 <= len(labels) <= 14
 
 
-def test_the_running_value_stays_within_two_digits() -> None:
-    for chain in chains(size=300, seed=3, lengths=ChainLengths(min_terms=20, max_terms=26)):
+@pytest.mark.parametrize("largest", [18, 29, 99])
+def test_the_running_value_stays_within_its_bounds(largest: int) -> None:
+    highest = 0
+    for chain in chains(size=300, seed=3, shape=ChainShape(min_terms=20, max_terms=26, largest_value=largest)):
         value = 0
         for sign, digit in zip(chain.signs, chain.digits, strict=True):
             value += sign * digit
-            assert 0 <= value <= 99
+            highest = max(highest, value)
+            assert 0 <= value <= largest
+    assert highest > largest / 2
 
 
 def test_the_same_arguments_give_the_same_questions_and_other_seeds_others() -> None:
@@ -75,7 +79,7 @@ def test_seeds_of_different_classes_share_no_question_even_when_there_are_few() 
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 2**62))
 def test_a_seed_draws_from_its_class_only(seed: int) -> None:
-    made = list(chains(size=20, seed=seed, lengths=ChainLengths()))
+    made = list(chains(size=20, seed=seed, shape=ChainShape()))
     assert {seed_class(chain) for chain in made} == {seed % SEED_CLASSES}
 
 
@@ -87,12 +91,14 @@ def test_asking_for_more_than_there_are_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"terms": 3}, "unknown options terms; it has minTerms and maxTerms"),
+        ({"terms": 3}, "unknown options terms; it has minTerms, maxTerms, largestValue"),
         ({"minTerms": 1}, "2 ≤ minTerms"),
         ({"minTerms": 9, "maxTerms": 5}, "minTerms 9 and maxTerms 5"),
         ({"maxTerms": 27}, "≤ 26"),
         ({"maxTerms": "8"}, "maxTerms must be a whole number, got '8'"),
         ({"maxTerms": True}, "must be a whole number"),
+        ({"largestValue": 17}, "largestValue 17 must be between 18 and 99"),
+        ({"largestValue": 100}, "largestValue 100 must be between 18 and 99"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
@@ -173,7 +179,7 @@ def test_the_tokenizer_is_loaded_again_by_auto_tokenizer(tmp_path: Path) -> None
 def test_the_longest_worked_answer_fits_into_96_tokens() -> None:
     """Fourteen terms one by one: thirteen lines of seven tokens, four to close, one to end. The demo's second phase gives just that."""
     tokenizer = task_tokenizer("chainedDigits", context_tokens=512)
-    chain = next(iter(chains(size=1, seed=1, lengths=ChainLengths(min_terms=14, max_terms=14))))
+    chain = next(iter(chains(size=1, seed=1, shape=ChainShape(min_terms=14, max_terms=14))))
     assert len(tokenizer(worked(chain, chunks=[1] * 13))["input_ids"]) + 1 == 96
 
 

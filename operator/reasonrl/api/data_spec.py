@@ -34,7 +34,9 @@ class TaskSource(ContractModel):
     size: Annotated[Count, Field(le=10_000_000)] = Field(default=20000, description="How many questions to make.")
     seed: Seed = Field(default=1, description="Seed of the questions. Sets whose seeds differ modulo 8 have no question in common.")
     options: FreeObject = Field(
-        default_factory=dict, description="Settings of the task: minTerms and maxTerms, the length of a chain, in terms."
+        default_factory=dict,
+        description="Settings of the task: minTerms and maxTerms, the length of a chain, in terms; largestValue, the bound of its running "
+        "value, 18 to 99.",
     )
 
 

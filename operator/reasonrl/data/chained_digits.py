@@ -1,6 +1,6 @@
 """The demo's task: chains of signed digits, made on the spot, small enough for a model of half a million weights.
 
-A question is a chain such as `Q a 7 b + 9 c - 5 : <think>`; its answer is the value at the end, and the value stays within 0 … 99 all
+A question is a chain such as `Q a 7 b + 9 c - 5 : <think>`; its answer is the value at the end, and the value stays within bounds all
 along. The terms carry letters so that a worked solution can say where it stands: `b 7 + 9 = 16 ; c 16 - 5 = 11 ;`. Working term by term
 is long and mostly right, guessing is short and mostly wrong: what reinforcement learning has to find out is that thinking pays, and the
 length of responses grows as it does.
@@ -21,6 +21,7 @@ from reasonrl.rl.records import Question
 
 NAME = "chainedDigits"
 LARGEST_VALUE = 99
+_LARGEST_DIGIT = 9
 SEED_CLASSES = 8
 """Every possible question belongs to one of so many classes, and a seed draws from the class `seed mod 8` only. So sets whose seeds
 differ modulo 8 have no question in common: that is how a held-out set is made."""
@@ -66,46 +67,51 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChainLengths:
-    """Chains have `min_terms` to `max_terms` terms, each length equally often (less so where there are few different chains)."""
+class ChainShape:
+    """Chains have `min_terms` to `max_terms` terms, each length equally often (less so where there are few different chains), and their
+    value stays within 0 … `largest_value`: the fewer values, the fewer sums a model has to know."""
 
     min_terms: int = 4
     max_terms: int = 14
+    largest_value: int = LARGEST_VALUE
 
     def __post_init__(self) -> None:
+        if not _LARGEST_DIGIT * 2 <= self.largest_value <= LARGEST_VALUE:
+            # Below that, some value could take a digit in neither direction.
+            raise DataError(f"task {NAME}: largestValue {self.largest_value} must be between {_LARGEST_DIGIT * 2} and {LARGEST_VALUE}")
         if not 2 <= self.min_terms <= self.max_terms <= _MOST_TERMS:
             raise DataError(
                 f"task {NAME}: minTerms {self.min_terms} and maxTerms {self.max_terms} must satisfy 2 ≤ minTerms ≤ maxTerms ≤ {_MOST_TERMS}"
             )
 
 
-def lengths_of(options: Mapping[str, object]) -> ChainLengths:
-    """The options `minTerms` and `maxTerms` of the spec. Raises DataError for others, and for values that do not fit."""
-    names = {"minTerms": "min_terms", "maxTerms": "max_terms"}
+def shape_of(options: Mapping[str, object]) -> ChainShape:
+    """The options `minTerms`, `maxTerms` and `largestValue` of the spec. Raises DataError for others, and for values that do not fit."""
+    names = {"minTerms": "min_terms", "maxTerms": "max_terms", "largestValue": "largest_value"}
     unknown = sorted(set(options) - set(names))
     if unknown:
-        raise DataError(f"task {NAME}: unknown options {', '.join(unknown)}; it has {' and '.join(names)}")
+        raise DataError(f"task {NAME}: unknown options {', '.join(unknown)}; it has {', '.join(names)}")
     values: dict[str, int] = {}
     for option, value in options.items():
         if not isinstance(value, int) or isinstance(value, bool):
             raise DataError(f"task {NAME}: the option {option} must be a whole number, got {value!r}")
         values[names[option]] = value
-    return ChainLengths(**values)
+    return ChainShape(**values)
 
 
-def chains(*, size: int, seed: int, lengths: ChainLengths) -> Iterator[Chain]:
+def chains(*, size: int, seed: int, shape: ChainShape) -> Iterator[Chain]:
     """`size` different chains, the same for the same arguments. Raises DataError when there are not so many."""
     draw = random.Random(f"{NAME}/{seed}").random
     seen: set[Chain] = set()
     misses = 0
     while len(seen) < size:
-        chain = _drawn(lengths, wanted_class=seed % SEED_CLASSES, draw_below=lambda bound: int(draw() * bound))
+        chain = _drawn(shape, wanted_class=seed % SEED_CLASSES, draw_below=lambda bound: int(draw() * bound))
         if chain is None or chain in seen:
             misses += 1
             if misses > _MISSES_ALLOWED:
                 raise DataError(
                     f"task {NAME}: size {size} is too much, seed {seed} has little more than {len(seen)} different chains of "
-                    f"{lengths.min_terms} to {lengths.max_terms} terms; lower size or raise maxTerms"
+                    f"{shape.min_terms} to {shape.max_terms} terms; lower size or raise maxTerms"
                 )
             continue
         misses = 0
@@ -128,14 +134,14 @@ def _class_of(hashed: hashlib.blake2b) -> int:
 
 def questions(*, size: int, seed: int, options: Mapping[str, object]) -> list[Question]:
     """Questions whose text is the whole prompt (template `raw`); the field `terms` says how long the chain is."""
-    made = chains(size=size, seed=seed, lengths=lengths_of(options))
+    made = chains(size=size, seed=seed, shape=shape_of(options))
     return [_question(chain, seed=seed, number=number) for number, chain in enumerate(made)]
 
 
 def worked_examples(*, size: int, seed: int, options: Mapping[str, object]) -> Iterator[tuple[Question, str]]:
     """The same questions, each with a response to imitate: a guess in `GUESS_SHARE` of the cases, else worked out."""
     draw = random.Random(f"{NAME}/traces/{seed}").random
-    for number, chain in enumerate(chains(size=size, seed=seed, lengths=lengths_of(options))):
+    for number, chain in enumerate(chains(size=size, seed=seed, shape=shape_of(options))):
         question = _question(chain, seed=seed, number=number)
         if draw() < GUESS_SHARE:
             yield question, guess(chain)
@@ -180,19 +186,19 @@ def _closing(chain: Chain) -> tuple[str, ...]:
     return (END_THINK, ANSWER, str(chain.value), END_ANSWER)
 
 
-def _drawn(lengths: ChainLengths, *, wanted_class: int, draw_below: Callable[[int], int]) -> Chain | None:
+def _drawn(shape: ChainShape, *, wanted_class: int, draw_below: Callable[[int], int]) -> Chain | None:
     """A random chain of the class, or None: the last term is drawn anew a few times, which is cheaper than whole chains."""
-    terms = lengths.min_terms + draw_below(lengths.max_terms - lengths.min_terms + 1)
-    value = 1 + draw_below(9)
+    terms = shape.min_terms + draw_below(shape.max_terms - shape.min_terms + 1)
+    value = 1 + draw_below(_LARGEST_DIGIT)
     digits, signs = [value], [1]
     for _ in range(terms - 2):
-        digit, sign = _term(value, draw_below)
+        digit, sign = _term(value, shape.largest_value, draw_below)
         value += sign * digit
         digits.append(digit)
         signs.append(sign)
     hashed = _hashed(digits, signs)
     for _ in range(_LAST_TERM_DRAWS):
-        digit, sign = _term(value, draw_below)
+        digit, sign = _term(value, shape.largest_value, draw_below)
         whole = hashed.copy()
         whole.update(bytes((sign * digit % 256,)))
         if _class_of(whole) == wanted_class:
@@ -200,11 +206,11 @@ def _drawn(lengths: ChainLengths, *, wanted_class: int, draw_below: Callable[[in
     return None
 
 
-def _term(value: int, draw_below: Callable[[int], int]) -> tuple[int, int]:
+def _term(value: int, largest: int, draw_below: Callable[[int], int]) -> tuple[int, int]:
     """Digit and sign of a term that keeps the value after it within bounds."""
-    digit = 1 + draw_below(9)
+    digit = 1 + draw_below(_LARGEST_DIGIT)
     sign = 1 if draw_below(2) else -1
-    return digit, sign if 0 <= value + sign * digit <= LARGEST_VALUE else -sign
+    return digit, sign if 0 <= value + sign * digit <= largest else -sign
 
 
 def _sign_word(sign: int) -> str:

@@ -87,11 +87,11 @@ def _kinds(source: DataSource) -> tuple[object, ...]:
 
 
 def _task(path: str, task: TaskSource) -> Iterator[Problem]:
-    known = {"minTerms": 4, "maxTerms": 14}
+    known = {"minTerms": 4, "maxTerms": 14, "largestValue": 99}
     values = dict(known)
     for name, value in task.options.items():
         if name not in known:
-            yield Problem(f"{path}.options.{name}", value, f"{task.name} has no such option; it has {' and '.join(known)}")
+            yield Problem(f"{path}.options.{name}", value, f"{task.name} has no such option; it has {', '.join(known)}")
         elif not isinstance(value, int) or isinstance(value, bool):
             yield Problem(f"{path}.options.{name}", value, "must be a whole number")
         else:
@@ -102,6 +102,8 @@ def _task(path: str, task: TaskSource) -> Iterator[Problem]:
             f"minTerms {values['minTerms']}, maxTerms {values['maxTerms']}",
             f"must satisfy 2 ≤ minTerms ≤ maxTerms ≤ {LONGEST_CHAIN}",
         )
+    if not 18 <= values["largestValue"] <= 99:
+        yield Problem(f"{path}.options.largestValue", values["largestValue"], "must be between 18 and 99")
 
 
 def _most_questions(sources: tuple[DataSource, ...]) -> int | None:
