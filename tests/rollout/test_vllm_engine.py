@@ -111,6 +111,12 @@ def worst_gap(engine, model, prompts, plain_logprobs, temperature):
     )
 
 
+def test_heads_without_a_kernel_on_a_cpu_are_refused_by_name(engine_process, make_model, tokenizer, end_token, tmp_path):
+    make_model("qwen3").save_pretrained(tmp_path)
+    with pytest.raises(RolloutError, match=r"vllm has no attention for heads of 16 dimensions on a CPU.*engine: torch"):
+        engine_process.start(str(tmp_path), tokenizer, stop_token_ids=[end_token], max_sequences=4)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 0.0])
 def test_logprobs_agree_with_the_plain_forward_pass_before_and_after_a_load(
     temperature, fresh, family, make_model, make_prompts, plain_logprobs

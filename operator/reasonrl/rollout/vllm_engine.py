@@ -48,7 +48,8 @@ class VllmEngine:
     `key_value_cache_bytes` fixes the size of the cache instead, and is the way to size it on a CPU (by default enough for
     `max_sequences` full contexts, at most 4 GiB).
 
-    Sets vLLM's environment variables for this process where the user has not. Raises RolloutError when vLLM is not installed.
+    Sets vLLM's environment variables for this process where the user has not. Raises RolloutError when vLLM is not installed, or when it
+    has no kernel for the model's attention heads on a CPU.
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class VllmEngine:
         self._tokenizer = tokenizer
         self._canary = WeightCanary(directory)
         on_cpu: bool = vllm.platforms.current_platform.is_cpu()
+        if on_cpu:
+            _check_head_size(directory)
         options: dict[str, Any] = {}
         if on_cpu or key_value_cache_bytes is not None:
             options["kv_cache_memory_bytes"] = key_value_cache_bytes or _CPU_CACHE_BYTES
@@ -214,6 +217,21 @@ class VllmEngine:
                 )
             )
         return responses
+
+
+def _check_head_size(directory: Path | str) -> None:
+    """vLLM finds out only while it builds the model, with a traceback from deep inside."""
+    from transformers import AutoConfig
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    config = AutoConfig.from_pretrained(directory).get_text_config()
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    sizes = CPUAttentionBackend.get_supported_head_sizes()
+    if size not in sizes:
+        raise RolloutError(
+            f"spec.rollout.engine: vllm has no attention for heads of {size} dimensions on a CPU, only for {', '.join(map(str, sizes))}; "
+            "use engine: torch"
+        )
 
 
 def _vllm() -> Any:
