@@ -13,11 +13,20 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
+from reasonrl.train import supervised
 from reasonrl.train.protocol import TrainerError
 from reasonrl.train.supervised import SupervisedSetting, SupervisedTrainer, learning_rate_at
 from reasonrl.train.supervised_rows import packed_rows, plain_rows
 
 VOCABULARY = 23
+
+
+@pytest.fixture(autouse=True, params=["lean", "library"])
+def forward_pass(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to the hidden states: our pass for this family on a CPU, and the library's rows for everything else."""
+    if request.param == "library":
+        monkeypatch.setattr(supervised, "lean_forward_for", lambda *_args, **_options: None)
+    return str(request.param)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ import torch
 from transformers import PreTrainedModel
 
 from reasonrl.rl.logprobs import fused_head_loss
+from reasonrl.train.batching import micro_batches
+from reasonrl.train.lean_forward import LeanForward, lean_forward_for
 from reasonrl.train.policy_forward import head_of
-from reasonrl.train.protocol import TrainerError
+from reasonrl.train.protocol import TrainerError, TrainingSequence
 from reasonrl.train.supervised_rows import Example, TokenRows, packed_rows, plain_rows
 from reasonrl.train.trainer_files import read_trainer_files, write_trainer_files
 
@@ -38,8 +40,8 @@ BatchAt = Callable[[int], Sequence[Example]]
 class SupervisedSetting:
     """`denominator` is the constant that a batch's summed loss is divided by, in tokens: the batch size times the mean response length
     makes the gradient that of a mean over tokens. `warmup_steps` rise linearly to `learning_rate`; `schedule` falls from there to 0 at
-    the end (or stays). `packed_row_tokens` lets several examples share a row of up to so many tokens; None packs nothing. `dtype` is
-    that of the matrix products; weights and moments are float32."""
+    the end (or stays). `packed_row_tokens` lets several examples share a row of up to so many tokens; None packs nothing, and the lean
+    forward pass, which has no rows, needs none. `dtype` is that of the matrix products; weights and moments are float32."""
 
     steps: int
     denominator: float
@@ -82,6 +84,7 @@ class SupervisedTrainer:
         self._model = model.float().train()
         self._setting = setting
         self._head_weight, self._head_bias = head_of(self._model)
+        self._lean = lean_forward_for(self._model, compute_dtype=setting.dtype)
         self._optimizer = _optimizer(self._model, weight_decay=setting.weight_decay)
         self.step = 0
 
@@ -122,31 +125,41 @@ class SupervisedTrainer:
 
     def _accumulate_gradient(self, examples: Sequence[Example]) -> float:
         """Adds the gradient of the batch and returns its summed cross-entropy (nats)."""
+        total = 0.0
+        for hidden, targets in self._predictions(examples):
+            loss = self._summed_loss(hidden, targets) / self._setting.denominator
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach()) * self._setting.denominator
+        return total
+
+    def _predictions(self, examples: Sequence[Example]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Hidden states `[responseTokens, hidden]` and the tokens `[responseTokens]` that they predict, a micro-batch at a time."""
         setting = self._setting
+        if self._lean is not None:
+            yield from _lean_predictions(self._lean, examples, token_budget=setting.tokens_per_micro_batch)
+            return
         if setting.packed_row_tokens is None:
             parts = plain_rows(examples, token_budget=setting.tokens_per_micro_batch)
         else:
             parts = packed_rows(examples, row_tokens=setting.packed_row_tokens, token_budget=setting.tokens_per_micro_batch)
-        total = 0.0
         for rows in parts:
-            loss = self._summed_loss(rows) / setting.denominator
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach()) * setting.denominator
-        return total
+            yield self._hidden(rows), rows.targets
 
-    def _summed_loss(self, rows: TokenRows) -> torch.Tensor:
+    def _hidden(self, rows: TokenRows) -> torch.Tensor:
         device = self._head_weight.device
         dtype = self._setting.dtype
         layout = {}
         if rows.packing is not None:
             layout = {"position_ids": rows.packing.positions.to(device), "attention_mask": rows.packing.mask.to(device=device, dtype=dtype)}
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            hidden = self._model.base_model(input_ids=rows.tokens.to(device), use_cache=False, **layout).last_hidden_state
-        chosen = hidden.reshape(-1, hidden.shape[-1]).index_select(0, rows.predictors.to(device))
+            hidden: torch.Tensor = self._model.base_model(input_ids=rows.tokens.to(device), use_cache=False, **layout).last_hidden_state
+        return hidden.reshape(-1, hidden.shape[-1]).index_select(0, rows.predictors.to(device))
+
+    def _summed_loss(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return fused_head_loss(
-            chosen,
-            self._head_weight.to(chosen.dtype),
-            rows.targets.to(device),
+            hidden,
+            self._head_weight.to(hidden.dtype),
+            targets.to(hidden.device),
             temperature=1.0,
             chunk_tokens=self._setting.logits_chunk_tokens,
             loss_of_chunk=lambda logprobs, _entropy, _rows: -logprobs.sum(),
@@ -166,6 +179,23 @@ class SupervisedTrainer:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return norm
+
+
+def _lean_predictions(lean: LeanForward, examples: Sequence[Example], *, token_budget: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for part in micro_batches([len(example.tokens) for example in examples], token_budget=token_budget):
+        sequences = [_sequence(examples[index]) for index in part]
+        yield lean(sequences), torch.cat([sequence.tokens[sequence.prompt_length :] for sequence in sequences])
+
+
+def _sequence(example: Example) -> TrainingSequence:
+    nothing = torch.empty(0)
+    return TrainingSequence(
+        tokens=torch.tensor(example.tokens),
+        prompt_length=example.prompt_length,
+        advantages=nothing,
+        mask=nothing,
+        sampler_logprobs=nothing,
+    )
 
 
 def learning_rate_at(step: int, setting: SupervisedSetting) -> float:
