@@ -1,0 +1,94 @@
+"""Fixtures of the tests that need a real API server: one control plane a session, one namespace a test.
+
+Nothing here skips. Where the Kubernetes programs are missing they are built, and where that fails the tests fail with the reason: a
+green run has met a real API server.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from testbed.audit import AuditTrail
+from testbed.client import ApiError, Client
+from testbed.control_plane import ADMIN, ControlPlane
+from testbed.control_plane import control_plane as run_control_plane
+from testbed.crds import install_crds
+from testbed.fake_kubelet import FakeKubelet, fake_kubelet
+from testbed.fault_proxy import FaultProxy
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """etcd and kube-apiserver, with the project's CRDs installed and each request in the audit log."""
+    with run_control_plane(audit=True) as plane:
+        install_crds(plane.client())
+        yield plane
+        plane.check()
+
+
+@pytest.fixture(scope="session")
+def garbage_collector(control_plane: ControlPlane) -> ControlPlane:
+    """The control plane with the real kube-controller-manager: garbage collector, namespaces, service accounts, aggregated roles."""
+    control_plane.start_controller_manager()
+    return control_plane
+
+
+@pytest.fixture(scope="session")
+def api(control_plane: ControlPlane) -> Client:
+    """The API server as its administrator."""
+    return control_plane.client(ADMIN)
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane, api: Client) -> Iterator[str]:
+    """A fresh namespace with its default service account; what is in it is deleted after the test, also where nothing collects garbage."""
+    name = f"test-{secrets.token_hex(4)}"
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+    try:
+        api.create(account, namespace=name)
+    except ApiError as error:
+        if error.status != 409:
+            raise
+    yield name
+    for resource in (
+        "reasoningrljobs",
+        "reasoningrlruntimes",
+        "pods",
+        "services",
+        "configmaps",
+        "secrets",
+        "networkpolicies",
+        "leases",
+        "events",
+    ):
+        if api.has(resource):
+            api.delete_all(resource, namespace=name, grace=0)
+    api.delete("namespaces", name)
+
+
+@pytest.fixture
+def kubelet(control_plane: ControlPlane, namespace: str) -> Iterator[FakeKubelet]:
+    """Nodes that play the pods of the test's namespace."""
+    with fake_kubelet(control_plane, namespace=namespace) as player:
+        yield player
+
+
+@pytest.fixture
+def proxy(control_plane: ControlPlane) -> Iterator[FaultProxy]:
+    """A proxy before the API server that passes everything on until the test asks for faults."""
+    with FaultProxy(control_plane) as between:
+        yield between
+
+
+@pytest.fixture
+def calls(control_plane: ControlPlane) -> AuditTrail:
+    """What the API server was asked since the test began, from its own audit log."""
+    return AuditTrail.from_now(control_plane)
