@@ -180,10 +180,14 @@ class TestFakeKubelet:
         kubelet.wait_running("victim")
         events = api.watch("pods", namespace=namespace, since=api.get("pods", "victim", namespace=namespace)["metadata"]["resourceVersion"])
         api.delete("pods", "victim", namespace=namespace)
-        seen = [next(events) for _ in range(3)]
-        events.close()  # type: ignore[attr-defined]
-        assert [event["type"] for event in seen] == ["MODIFIED", "MODIFIED", "DELETED"]
-        assert seen[0]["object"]["metadata"]["uid"] == made["metadata"]["uid"]
+        seen = []
+        for event in events:
+            seen.append(event)
+            if event["type"] == "DELETED":
+                break
+        assert {event["object"]["metadata"]["uid"] for event in seen} == {made["metadata"]["uid"]}
+        assert phase(seen[0]["object"]) == "Running"
+        assert "deletionTimestamp" in seen[0]["object"]["metadata"]
         assert (ending(seen[1]["object"])["exitCode"], ending(seen[1]["object"])["message"]) == (4, "preempted")
 
     def test_drain_marks_the_disruption(self, api: Client, namespace: str, kubelet: FakeKubelet) -> None:
@@ -311,7 +315,7 @@ class Watcher:
         try:
             for event in self._source:
                 self.events.append(event)
-        except Exception as error:
+        except (urllib3.exceptions.HTTPError, ApiError) as error:
             self.error = error
         finally:
             self.ended.set()
