@@ -110,7 +110,7 @@ BAD_JOBS = [
     Bad(
         {"spec.data.train[0]": {"task": {"name": "chainedDigits", "options": {"terms": 3}}}},
         "spec.data.train[0].task.options.terms",
-        "minTerms, maxTerms, largestValue",
+        "minTerms, maxTerms, largestDigit",
     ),
     Bad(
         {"spec.data.train[0]": {"task": {"name": "chainedDigits", "options": {"minTerms": 9, "maxTerms": 4}}}},

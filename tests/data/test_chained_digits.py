@@ -40,16 +40,16 @@ def test_questions_have_the_form_and_the_answer_that_the_text_says() -> None:
         assert 4 <= len(labels) <= 14
 
 
-@pytest.mark.parametrize("largest", [18, 29, 99])
-def test_the_running_value_stays_within_its_bounds(largest: int) -> None:
-    highest = 0
-    for chain in chains(size=300, seed=3, shape=ChainShape(min_terms=20, max_terms=26, largest_value=largest)):
+@pytest.mark.parametrize("largest", [2, 5, 9])
+def test_digits_and_the_running_value_stay_within_their_bounds(largest: int) -> None:
+    seen = set()
+    for chain in chains(size=300, seed=3, shape=ChainShape(min_terms=20, max_terms=26, largest_digit=largest)):
+        seen.update(chain.digits)
         value = 0
         for sign, digit in zip(chain.signs, chain.digits, strict=True):
             value += sign * digit
-            highest = max(highest, value)
-            assert 0 <= value <= largest
-    assert highest > largest / 2
+            assert 0 <= value <= 99
+    assert seen == set(range(1, largest + 1))
 
 
 def test_the_same_arguments_give_the_same_questions_and_other_seeds_others() -> None:
@@ -91,14 +91,14 @@ def test_asking_for_more_than_there_are_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"terms": 3}, "unknown options terms; it has minTerms, maxTerms, largestValue"),
+        ({"terms": 3}, "unknown options terms; it has minTerms, maxTerms, largestDigit"),
         ({"minTerms": 1}, "2 ≤ minTerms"),
         ({"minTerms": 9, "maxTerms": 5}, "minTerms 9 and maxTerms 5"),
         ({"maxTerms": 27}, "≤ 26"),
         ({"maxTerms": "8"}, "maxTerms must be a whole number, got '8'"),
         ({"maxTerms": True}, "must be a whole number"),
-        ({"largestValue": 17}, "largestValue 17 must be between 18 and 99"),
-        ({"largestValue": 100}, "largestValue 100 must be between 18 and 99"),
+        ({"largestDigit": 1}, "largestDigit 1 must be between 2 and 9"),
+        ({"largestDigit": 10}, "largestDigit 10 must be between 2 and 9"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:

@@ -35,8 +35,7 @@ class TaskSource(ContractModel):
     seed: Seed = Field(default=1, description="Seed of the questions. Sets whose seeds differ modulo 8 have no question in common.")
     options: FreeObject = Field(
         default_factory=dict,
-        description="Settings of the task: minTerms and maxTerms, the length of a chain, in terms; largestValue, the bound of its running "
-        "value, 18 to 99.",
+        description="Settings of the task: minTerms and maxTerms, the length of a chain, in terms; largestDigit, 2 to 9.",
     )
 
 

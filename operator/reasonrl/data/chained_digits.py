@@ -1,6 +1,6 @@
 """The demo's task: chains of signed digits, made on the spot, small enough for a model of half a million weights.
 
-A question is a chain such as `Q a 7 b + 9 c - 5 : <think>`; its answer is the value at the end, and the value stays within bounds all
+A question is a chain such as `Q a 7 b + 9 c - 5 : <think>`; its answer is the value at the end, and the value stays within 0 … 99 all
 along. The terms carry letters so that a worked solution can say where it stands: `b 7 + 9 = 16 ; c 16 - 5 = 11 ;`. Working term by term
 is long and mostly right, guessing is short and mostly wrong: what reinforcement learning has to find out is that thinking pays, and the
 length of responses grows as it does.
@@ -21,7 +21,7 @@ from reasonrl.rl.records import Question
 
 NAME = "chainedDigits"
 LARGEST_VALUE = 99
-_LARGEST_DIGIT = 9
+LARGEST_DIGIT = 9
 SEED_CLASSES = 8
 """Every possible question belongs to one of so many classes, and a seed draws from the class `seed mod 8` only. So sets whose seeds
 differ modulo 8 have no question in common: that is how a held-out set is made."""
@@ -48,7 +48,7 @@ _LAST_TERM_DRAWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """`digits` 1 … 9 with their `signs` (+1 or −1); the first sign is +1."""
+    """`digits` with their `signs` (+1 or −1); the first sign is +1."""
 
     digits: tuple[int, ...]
     signs: tuple[int, ...]
@@ -69,16 +69,15 @@ class Chain:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainShape:
     """Chains have `min_terms` to `max_terms` terms, each length equally often (less so where there are few different chains), and their
-    value stays within 0 … `largest_value`: the fewer values, the fewer sums a model has to know."""
+    digits are 1 … `largest_digit`: the fewer digits, the fewer sums a model has to know."""
 
     min_terms: int = 4
     max_terms: int = 14
-    largest_value: int = LARGEST_VALUE
+    largest_digit: int = LARGEST_DIGIT
 
     def __post_init__(self) -> None:
-        if not _LARGEST_DIGIT * 2 <= self.largest_value <= LARGEST_VALUE:
-            # Below that, some value could take a digit in neither direction.
-            raise DataError(f"task {NAME}: largestValue {self.largest_value} must be between {_LARGEST_DIGIT * 2} and {LARGEST_VALUE}")
+        if not 2 <= self.largest_digit <= LARGEST_DIGIT:
+            raise DataError(f"task {NAME}: largestDigit {self.largest_digit} must be between 2 and {LARGEST_DIGIT}")
         if not 2 <= self.min_terms <= self.max_terms <= _MOST_TERMS:
             raise DataError(
                 f"task {NAME}: minTerms {self.min_terms} and maxTerms {self.max_terms} must satisfy 2 ≤ minTerms ≤ maxTerms ≤ {_MOST_TERMS}"
@@ -86,8 +85,8 @@ class ChainShape:
 
 
 def shape_of(options: Mapping[str, object]) -> ChainShape:
-    """The options `minTerms`, `maxTerms` and `largestValue` of the spec. Raises DataError for others, and for values that do not fit."""
-    names = {"minTerms": "min_terms", "maxTerms": "max_terms", "largestValue": "largest_value"}
+    """The options `minTerms`, `maxTerms` and `largestDigit` of the spec. Raises DataError for others, and for values that do not fit."""
+    names = {"minTerms": "min_terms", "maxTerms": "max_terms", "largestDigit": "largest_digit"}
     unknown = sorted(set(options) - set(names))
     if unknown:
         raise DataError(f"task {NAME}: unknown options {', '.join(unknown)}; it has {', '.join(names)}")
@@ -189,16 +188,16 @@ def _closing(chain: Chain) -> tuple[str, ...]:
 def _drawn(shape: ChainShape, *, wanted_class: int, draw_below: Callable[[int], int]) -> Chain | None:
     """A random chain of the class, or None: the last term is drawn anew a few times, which is cheaper than whole chains."""
     terms = shape.min_terms + draw_below(shape.max_terms - shape.min_terms + 1)
-    value = 1 + draw_below(_LARGEST_DIGIT)
+    value = 1 + draw_below(shape.largest_digit)
     digits, signs = [value], [1]
     for _ in range(terms - 2):
-        digit, sign = _term(value, shape.largest_value, draw_below)
+        digit, sign = _term(value, shape.largest_digit, draw_below)
         value += sign * digit
         digits.append(digit)
         signs.append(sign)
     hashed = _hashed(digits, signs)
     for _ in range(_LAST_TERM_DRAWS):
-        digit, sign = _term(value, shape.largest_value, draw_below)
+        digit, sign = _term(value, shape.largest_digit, draw_below)
         whole = hashed.copy()
         whole.update(bytes((sign * digit % 256,)))
         if _class_of(whole) == wanted_class:
@@ -208,9 +207,9 @@ def _drawn(shape: ChainShape, *, wanted_class: int, draw_below: Callable[[int], 
 
 def _term(value: int, largest: int, draw_below: Callable[[int], int]) -> tuple[int, int]:
     """Digit and sign of a term that keeps the value after it within bounds."""
-    digit = 1 + draw_below(_LARGEST_DIGIT)
+    digit = 1 + draw_below(largest)
     sign = 1 if draw_below(2) else -1
-    return digit, sign if 0 <= value + sign * digit <= largest else -sign
+    return digit, sign if 0 <= value + sign * digit <= LARGEST_VALUE else -sign
 
 
 def _sign_word(sign: int) -> str:

@@ -87,7 +87,7 @@ def _kinds(source: DataSource) -> tuple[object, ...]:
 
 
 def _task(path: str, task: TaskSource) -> Iterator[Problem]:
-    known = {"minTerms": 4, "maxTerms": 14, "largestValue": 99}
+    known = {"minTerms": 4, "maxTerms": 14, "largestDigit": 9}
     values = dict(known)
     for name, value in task.options.items():
         if name not in known:
@@ -102,8 +102,8 @@ def _task(path: str, task: TaskSource) -> Iterator[Problem]:
             f"minTerms {values['minTerms']}, maxTerms {values['maxTerms']}",
             f"must satisfy 2 ≤ minTerms ≤ maxTerms ≤ {LONGEST_CHAIN}",
         )
-    if not 18 <= values["largestValue"] <= 99:
-        yield Problem(f"{path}.options.largestValue", values["largestValue"], "must be between 18 and 99")
+    if not 2 <= values["largestDigit"] <= 9:
+        yield Problem(f"{path}.options.largestDigit", values["largestDigit"], "must be between 2 and 9")
 
 
 def _most_questions(sources: tuple[DataSource, ...]) -> int | None:
