@@ -37,7 +37,7 @@ def run(job: Path, seed: int, directory: Path) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     written = directory.with_suffix(".yaml")
     written.write_text(yaml.safe_dump(document, sort_keys=False))
-    subprocess.run([sys.executable, "-m", "reasonrl.cli.app", "run", str(written), "--output", str(directory)], check=True)
+    subprocess.run([Path(sys.executable).with_name("reasonrl"), "run", written, "--output", directory], check=True)
 
 
 def read(seed: int, directory: Path) -> SeedRun:
