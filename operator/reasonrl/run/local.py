@@ -109,7 +109,7 @@ def _prepare(
         found = store.latest_complete()
         policy = load_policy(spec, base_directory=base_directory)
         questions = training_questions(spec, policy.tokenizer, base_directory=base_directory, note=note)
-        held_out = benchmarks(spec, policy.tokenizer, base_directory=base_directory, note=note)
+        held_out = benchmarks(spec, policy.tokenizer, training=questions.questions, base_directory=base_directory, note=note)
     warm = store_directory(directory)
     if found is None:
         keep_job(directory, job.dumped(), current_phase=0)

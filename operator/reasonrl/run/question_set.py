@@ -13,6 +13,7 @@ from reasonrl.api.job import JobSpec
 from reasonrl.api.prompt_spec import PromptSpec
 from reasonrl.data.filters import apply_filters
 from reasonrl.data.order import QuestionStream
+from reasonrl.data.overlap import shared_questions
 from reasonrl.data.sources import load_questions
 from reasonrl.data.templates import Template, fitting_questions, make_template, render_prompt
 from reasonrl.rl.records import Prompt, Question
@@ -22,8 +23,9 @@ from reasonrl.run.seeds import derive_seed
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """The training questions behind `take`, a function of the cursor alone."""
+    """The training questions behind `take`, a function of the cursor alone. `questions` are all of them, in no order to rely on."""
 
+    questions: Sequence[Question]
     stream: QuestionStream
     template: Template
     tokenizer: PreTrainedTokenizerBase
@@ -51,15 +53,23 @@ def training_questions(spec: JobSpec, tokenizer: PreTrainedTokenizerBase, *, bas
         sort_field=spec.data.sort_field,
         sort_descending=spec.data.sort_descending,
     )
-    return QuestionSet(stream, template, tokenizer)
+    return QuestionSet(kept, stream, template, tokenizer)
 
 
-def benchmarks(spec: JobSpec, tokenizer: PreTrainedTokenizerBase, *, base_directory: Path, note: Note) -> list[Benchmark]:
-    """Raises DataError for data that cannot be used."""
+def benchmarks(
+    spec: JobSpec, tokenizer: PreTrainedTokenizerBase, *, training: Sequence[Question], base_directory: Path, note: Note
+) -> list[Benchmark]:
+    """Raises DataError for data that cannot be used. Questions that are also in `training` are counted aloud: accuracy on them is memory."""
     found = []
     for each in spec.evaluation.benchmarks:
         questions = _loaded([each], base_directory=base_directory)
         template, kept = _fitted(questions, each.prompt or spec.prompt, tokenizer, note=note)
+        shared = shared_questions(training, kept)
+        if shared:
+            note(
+                f"benchmark {each.name}: {len(shared)} of its {len(kept)} questions are trained on as well, such as {shared[0][1].id} "
+                f"({shared[0][0].id} in training); its accuracy is not held-out"
+            )
         found.append(
             Benchmark(
                 name=each.name,
