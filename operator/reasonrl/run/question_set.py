@@ -59,7 +59,8 @@ def training_questions(spec: JobSpec, tokenizer: PreTrainedTokenizerBase, *, bas
 def benchmarks(
     spec: JobSpec, tokenizer: PreTrainedTokenizerBase, *, training: Sequence[Question], base_directory: Path, note: Note
 ) -> list[Benchmark]:
-    """Raises DataError for data that cannot be used. Questions that are also in `training` are counted aloud: accuracy on them is memory."""
+    """Raises DataError for data that cannot be used. Questions that are also in `training` are counted aloud:
+    accuracy on them is memory."""
     found = []
     for each in spec.evaluation.benchmarks:
         questions = _loaded([each], base_directory=base_directory)
