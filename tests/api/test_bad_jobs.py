@@ -21,6 +21,7 @@ ON_A_TASK = {
 }
 SFT = {"train": [{"path": "sft.jsonl"}], "steps": 100}
 BENCHMARK = {"name": "aime24", "path": "aime.jsonl"}
+DATA_VOLUME = {"claimName": "data", "mountPath": "/data"}
 ENDLESS: dict[str, object] = {}
 
 
@@ -66,13 +67,6 @@ BAD_JOBS = [
     Bad({"spec.trainer.gpuMemory": "lots"}, "spec.trainer.gpuMemory", "quantity of bytes such as 50Gi"),
     Bad({"spec.prompt.text": ""}, "spec.prompt.text", "must not be empty"),
     # Of a later version.
-    Bad({"spec.suspend": True}, "spec.suspend", "from version 0.2"),
-    Bad({"spec.runtimeRef": {"name": "h100"}}, "spec.runtimeRef", "from version 0.2"),
-    Bad({"spec.scheduling": {"queue": "a"}}, "spec.scheduling", "from version 0.2"),
-    Bad({"spec.failurePolicy": {}}, "spec.failurePolicy", "from version 0.2"),
-    Bad({"spec.ttlSecondsAfterFinished": 0}, "spec.ttlSecondsAfterFinished", "from version 0.2"),
-    Bad({"spec.activeDeadlineSeconds": 60}, "spec.activeDeadlineSeconds", "from version 0.2"),
-    Bad({"spec.checkpoint.volume": {"claimName": "ckpt"}}, "spec.checkpoint.volume", "from version 0.2"),
     Bad({"spec.rollout.tools": [{"type": "python"}]}, "spec.rollout.tools", "from version 0.5"),
     Bad({"spec.rewards[1]": {"type": "responseLength"}}, "spec.rewards[1].type", "from version 0.5"),
     Bad({"spec.rewards[1]": {"type": "reasoningActions", "words": ["wait"]}}, "spec.rewards[1].type", "from version 0.5"),
@@ -283,6 +277,54 @@ BAD_JOBS = [
     Bad({"spec.checkpoint.keepLast": 0}, "spec.checkpoint.keepLast", "at least 1"),
     Bad({"spec.telemetry.prometheusAddress": "0.0.0.0"}, "spec.telemetry.prometheusAddress", "without prometheusPort"),
     Bad({"spec.telemetry.prometheusPort": 70000}, "spec.telemetry.prometheusPort", "at most 65535"),
+    # What a cluster alone reads.
+    Bad({"spec.runtimeRef": {"kind": "Runtime", "name": "h100"}}, "spec.runtimeRef.kind", "must be one of ClusterReasoningRLRuntime"),
+    Bad({"spec.suspend": "yes"}, "spec.suspend", "must be true or false"),
+    Bad({"spec.scheduling.gang": "kueue"}, "spec.scheduling.gang", "did you mean Kueue?"),
+    Bad({"spec.scheduling.gang": "Kueue"}, "spec.scheduling.queue", "needs the name of a LocalQueue"),
+    Bad({"spec.scheduling.queue": "team-a"}, "spec.scheduling.queue", "gang: None has no queues"),
+    Bad({"spec.scheduling.priority": "high"}, "spec.scheduling.priority", "priorityClassName"),
+    Bad({"spec.failurePolicy.trainer.maxRestarts": -1}, "spec.failurePolicy.trainer.maxRestarts", "at least 0"),
+    Bad(
+        {"spec.failurePolicy.rollout": {"backoffSeconds": 600}},
+        "spec.failurePolicy.rollout.backoffSeconds",
+        "at most maxBackoffSeconds (300)",
+    ),
+    Bad({"spec.failurePolicy.onUnhealthy.nan": "Stop"}, "spec.failurePolicy.onUnhealthy.nan", "None, Pause, Rollback"),
+    Bad({"spec.failurePolicy.stallDeadlineSeconds.update": 0}, "spec.failurePolicy.stallDeadlineSeconds.update", "at least 1"),
+    Bad({"spec.ttlSecondsAfterFinished": -1}, "spec.ttlSecondsAfterFinished", "at least 0"),
+    Bad({"spec.activeDeadlineSeconds": 0}, "spec.activeDeadlineSeconds", "at least 1"),
+    Bad({"spec.checkpoint.volume.claimName": "My_Claim"}, "spec.checkpoint.volume.claimName", "lower-case letters"),
+    Bad({"spec.volumes": [{"claimName": "data", "mountPath": "data"}]}, "spec.volumes[0].mountPath", "must match"),
+    Bad({"spec.volumes": [{"claimName": "data", "mountPath": "/checkpoints/x"}]}, "spec.volumes[0].mountPath", "is taken by the pods"),
+    Bad({"spec.volumes": [DATA_VOLUME, DATA_VOLUME]}, "spec.volumes[1].mountPath", "mounted there already"),
+    Bad({"spec.network": {"policy": "None", "egress": [{"cidr": "10.0.0.0/8"}]}}, "spec.network.egress", "restricts nothing"),
+    Bad({"spec.network.egress": [{"cidr": "example.org"}]}, "spec.network.egress[0].cidr", "must match"),
+    Bad({"spec.image": "my image"}, "spec.image", "must match"),
+    Bad({"spec.pods.trainers.image": "a"}, "spec.pods.trainers", "did you mean trainer?"),
+    Bad({"spec.pods.trainer.env": [{"name": "A"}]}, "spec.pods.trainer.env[0]", "exactly one of value and valueFrom"),
+    Bad({"spec.pods.trainer.env": [{"name": "A", "value": "1"}] * 2}, "spec.pods.trainer.env[1].name", "is given already"),
+    Bad(
+        {"spec.pods.trainer.env": [{"name": "A", "valueFrom": {}}]},
+        "spec.pods.trainer.env[0].valueFrom",
+        "exactly one of secretKeyRef and configMapKeyRef",
+    ),
+    Bad({"spec.pods.rollout.resources.limits": {"nvidia.com/gpu": 1}}, "spec.pods.rollout.resources.limits", "counted by gpusPerReplica"),
+    Bad({"spec.pods.rollout.resources.limits": {"cpu": 0.5}}, "spec.pods.rollout.resources.limits.cpu", "write it in thousandths, 500m"),
+    Bad({"spec.pods.rollout.resources.limits": {"cpu": "lots"}}, "spec.pods.rollout.resources.limits.cpu", "such as 4, 500m or 64Gi"),
+    Bad(
+        {"spec.pods.rollout.resources": {"requests": {"cpu": "1500m"}, "limits": {"cpu": 1}}},
+        "spec.pods.rollout.resources.requests",
+        "more than its limit (1)",
+    ),
+    Bad(
+        {"spec.pods.trainer": {"sharedMemory": "16Gi", "resources": {"limits": {"memory": "8Gi"}}}},
+        "spec.pods.trainer.sharedMemory",
+        "which is less (8Gi)",
+    ),
+    Bad({"spec.pods.trainer.labels": {"reasonrl.dev/job": "x"}}, "spec.pods.trainer.labels", "the operator's own"),
+    Bad({"spec.pods.trainer.tolerations": [{"operator": "Exists", "value": "a"}]}, "spec.pods.trainer.tolerations[0].value", "no value"),
+    Bad({"spec.pods.trainer.tolerations": [{"effect": "NoExecute"}]}, "spec.pods.trainer.tolerations[0].key", "compares a key"),
     Bad({"spec.telemetry": {"rolloutsEverySteps": 0, "rolloutsPerStep": 3}}, "spec.telemetry.rolloutsPerStep", "writes none"),
 ]
 

@@ -28,6 +28,9 @@ BASE = {"spec.phases[1]": SECOND, "spec.algorithm.kl.schedule": {"type": "consta
         ({"spec.phases[1].until.steps": 99}, ["spec.phases[1].until.steps"], True),
         ({"spec.phases[0].until.steps": 99}, ["spec.phases[0].until.steps"], False),
         ({"spec.phases[2]": {**SECOND, "name": "ctx-8k"}}, ["spec.phases[2]"], True),
+        ({"spec.checkpoint.volume": {"claimName": "other"}}, ["spec.checkpoint.volume"], False),
+        ({"spec.activeDeadlineSeconds": 60}, ["spec.activeDeadlineSeconds"], True),
+        ({"spec.failurePolicy.trainer.maxRestarts": 1}, ["spec.failurePolicy.trainer.maxRestarts"], False),
         ({"metadata.labels": {"a": "b"}}, ["metadata.labels.a"], True),
     ],
 )

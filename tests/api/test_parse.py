@@ -69,7 +69,21 @@ FULL = {
         "advance": "Manual",
     },
     "spec.evaluation.benchmarks": [{"name": "aime24", "path": "aime.jsonl", "prompt": {"template": "custom", "text": "{question}"}}],
-    "spec.checkpoint": {"keepBest": {"metric": "aime24"}, "maxBytes": "50Gi"},
+    "spec.checkpoint": {"volume": {"claimName": "ckpt"}, "keepBest": {"metric": "aime24"}, "maxBytes": "50Gi"},
+    "spec.image": "registry/reasonrl:1",
+    "spec.pods": {
+        "trainer": {
+            "env": [{"name": "A", "value": ""}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+            "resources": {"requests": {"cpu": 4, "memory": "64Gi"}, "limits": {"cpu": "4500m"}},
+            "sharedMemory": "16Gi",
+            "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+            "affinity": {"nodeAffinity": {"anything": [{"goes": True}]}},
+        }
+    },
+    "spec.volumes": [{"claimName": "data", "mountPath": "/data"}],
+    "spec.network": {"egress": [{"cidr": "10.0.0.0/8", "ports": [{"port": 443}]}]},
+    "spec.scheduling": {"gang": "Kueue", "queue": "team-a", "spread": "Preferred"},
+    "spec.failurePolicy": {"trainer": {"maxRestarts": 2}, "onUnhealthy": {"nan": "Rollback"}, "startDeadlineSeconds": None},
     "spec.telemetry": {"prometheusPort": 9100, "prometheusAddress": "0.0.0.0"},
 }
 

@@ -44,6 +44,24 @@ def test_deepspeed_is_valid_but_does_not_run_here(job_with: JobWith) -> None:
 
 
 @pytest.mark.parametrize(
+    ("edits", "field", "says"),
+    [
+        ({"spec.suspend": True}, "spec.suspend", "stop a local run with SIGTERM"),
+        ({"spec.runtimeRef": {"name": "h100"}}, "spec.runtimeRef", "write what it says into the job"),
+    ],
+)
+def test_what_one_machine_would_ignore_in_silence_is_refused(edits: Mapping[str, object], field: str, says: str, job_with: JobWith) -> None:
+    (problem,) = unsupported_on_one_machine(parse_job(job_with(edits)))
+    assert problem.field == field
+    assert says in problem.message
+
+
+def test_a_cluster_field_at_its_default_is_not_worth_a_sentence(job_with: JobWith) -> None:
+    defaults = {"spec.failurePolicy": {"trainer": {"maxRestarts": 5}}, "spec.network": {"policy": "Restricted"}, "spec.pods.trainer": {}}
+    assert cluster_only_fields(parse_job(job_with(defaults))) == []
+
+
+@pytest.mark.parametrize(
     ("edits", "says"),
     [
         ({"spec.rollout.replicas": 4}, "one rollout engine"),
@@ -52,6 +70,15 @@ def test_deepspeed_is_valid_but_does_not_run_here(job_with: JobWith) -> None:
         ({"spec.rollout.placement": "Colocated"}, "share one process"),
         ({"spec.phases[0].rollout": {"replicas": 2}}, "ctx-2k"),
         ({"metadata.namespace": "team-a"}, "team-a"),
+        ({"spec.image": "registry/reasonrl:1"}, "spec.image applies on a cluster"),
+        ({"spec.pods.trainer.nodeSelector": {"gpu": "h100"}}, "spec.pods applies"),
+        ({"spec.volumes": [{"claimName": "data", "mountPath": "/data"}]}, "spec.volumes are mounted"),
+        ({"spec.network.policy": "None"}, "spec.network applies"),
+        ({"spec.scheduling.priorityClassName": "high"}, "spec.scheduling applies"),
+        ({"spec.failurePolicy.trainer.maxRestarts": 1}, "the same command goes on with it"),
+        ({"spec.checkpoint.volume": {"claimName": "ckpt"}}, "spec.checkpoint.volume is mounted"),
+        ({"spec.ttlSecondsAfterFinished": 60}, "spec.ttlSecondsAfterFinished applies"),
+        ({"spec.activeDeadlineSeconds": 60}, "the run ends with its last phase"),
     ],
 )
 def test_fields_of_a_cluster_are_said_to_be_so(edits: Mapping[str, object], says: str, job_with: JobWith) -> None:

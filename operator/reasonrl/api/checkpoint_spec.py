@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from reasonrl.api.contract_model import Bytes, ContractModel, Count, DnsLabel, NonNegativeCount, ShortText
+from reasonrl.api.contract_model import Bytes, ContractModel, Count, NonNegativeCount, ObjectName, ShortText
 
 
 class VolumeSpec(ContractModel):
     """Where a cluster keeps checkpoints."""
 
-    claim_name: DnsLabel = Field(description="PersistentVolumeClaim in the job's namespace.")
+    claim_name: ObjectName = Field(description="PersistentVolumeClaim in the job's namespace.")
 
 
 class KeepBestSpec(ContractModel):
@@ -26,7 +26,9 @@ class CheckpointSpec(ContractModel):
     """A checkpoint is also taken at each phase boundary, on SIGTERM, and at the end."""
 
     volume: VolumeSpec | None = Field(
-        default=None, description="Where a cluster keeps them. Supported from version 0.2; on one machine they are in the run directory."
+        default=None,
+        description="Where a cluster keeps them. Null is in the pod of trainer-0, and lost with it. On one machine they are in the run "
+        "directory.",
     )
     every_steps: NonNegativeCount = Field(
         default=20, description="Every so many steps (20 in the report's scripts). 0 is only at the other occasions."

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from reasonrl.api.quantity import format_quantity, parse_quantity
+from reasonrl.api.quantity import format_quantity, parse_quantity, quantity_text
 
 
 class ContractModel(BaseModel):
@@ -27,6 +27,12 @@ class ContractModel(BaseModel):
 
 DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 """A Kubernetes name: lower-case letters, digits and dashes, beginning and ending with a letter or digit."""
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+"""Name of another object of the cluster: as a DnsLabel, and longer, with dots."""
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")]
 
 ShortText = Annotated[str, Field(min_length=1, max_length=256)]
 PathText = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -52,3 +58,18 @@ Bytes = Annotated[
     Field(ge=1, le=2**62),
 ]
 """A Kubernetes quantity of bytes, such as `50Gi`; a plain number is bytes. In Python always a number of bytes."""
+
+_WrittenAmount = (
+    Annotated[int, Field(ge=0, le=2**62)]
+    | Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$")]
+)
+
+Amount = Annotated[
+    str,
+    BeforeValidator(quantity_text, json_schema_input_type=_WrittenAmount),
+    Field(min_length=1, max_length=32),
+]
+"""A Kubernetes quantity of anything, such as `500m` CPUs or `64Gi`, as it was written. In Python always text."""
+
+DurationSeconds = Annotated[int, Field(ge=1, le=31_536_000)]
+"""A time span of a second to a year, in seconds."""

@@ -20,15 +20,19 @@ from pydantic import Field
 
 from reasonrl.api.algorithm_spec import AlgorithmSpec
 from reasonrl.api.checkpoint_spec import CheckpointSpec
-from reasonrl.api.contract_model import ContractModel, FreeObject, NonNegativeCount, Seed
+from reasonrl.api.contract_model import ContractModel, DurationSeconds, NonNegativeCount, Seed
 from reasonrl.api.data_spec import DataSpec
 from reasonrl.api.evaluation_spec import EvaluationSpec
+from reasonrl.api.failure_policy_spec import FailurePolicySpec
 from reasonrl.api.lifecycle_spec import Metadata, RuntimeReference
 from reasonrl.api.model_spec import ModelSpec
+from reasonrl.api.network_spec import NetworkSpec
 from reasonrl.api.phase_spec import PhaseSpec
+from reasonrl.api.pod_spec import Image, PodsSpec, VolumeMount
 from reasonrl.api.prompt_spec import PromptSpec
 from reasonrl.api.reward_spec import Reward
 from reasonrl.api.rollout_spec import RolloutSpec
+from reasonrl.api.scheduling_spec import SchedulingSpec
 from reasonrl.api.selection_spec import OverlengthMask
 from reasonrl.api.sft_spec import SftSpec
 from reasonrl.api.telemetry_spec import TelemetrySpec
@@ -41,8 +45,14 @@ KIND = "ReasoningRLJob"
 class JobSpec(ContractModel):
     """What to train, on what, and how."""
 
-    runtime_ref: RuntimeReference | None = Field(default=None, description="A platform team's blueprint. Supported from version 0.2.")
-    suspend: bool = Field(default=False, description="Whether the job waits without pods. Supported from version 0.2.")
+    runtime_ref: RuntimeReference | None = Field(
+        default=None, description="A platform team's blueprint: what the job does not say is taken from it. On a cluster. Null is none."
+    )
+    suspend: bool = Field(
+        default=False,
+        description="Whether the job waits without pods. Set while it runs, it saves a checkpoint and gives its GPUs back; unset, it goes "
+        "on at the same step. On a cluster.",
+    )
     seed: Seed = Field(default=42, description="Every random choice of the run follows from it.")
     model: ModelSpec = Field(description="The policy to train.")
     prompt: PromptSpec = Field(default_factory=PromptSpec, description="How a question becomes a prompt.")
@@ -63,13 +73,25 @@ class JobSpec(ContractModel):
     evaluation: EvaluationSpec = Field(default_factory=EvaluationSpec, description="Held-out accuracy while the run goes on.")
     checkpoint: CheckpointSpec = Field(default_factory=CheckpointSpec, description="When a run is saved, and which checkpoints stay.")
     telemetry: TelemetrySpec = Field(default_factory=TelemetrySpec, description="What a run tells while it goes on.")
-    failure_policy: FreeObject | None = Field(default=None, description="Restarts and their budgets. Supported from version 0.2.")
-    scheduling: FreeObject | None = Field(default=None, description="Queue and priority. Supported from version 0.2.")
-    ttl_seconds_after_finished: NonNegativeCount | None = Field(
-        default=None, description="The job is deleted so many seconds after it ended. Supported from version 0.2."
+    image: Image | None = Field(default=None, description="Image of all pods. On a cluster. Null is that of the operator's settings.")
+    pods: PodsSpec = Field(
+        default_factory=PodsSpec, description="Images, resources, placement and environment of the pods, by role. On a cluster."
     )
-    active_deadline_seconds: NonNegativeCount | None = Field(
-        default=None, description="The job ends after so many seconds at the latest. Supported from version 0.2."
+    volumes: Annotated[tuple[VolumeMount, ...], Field(max_length=16)] = Field(
+        default=(), description="PersistentVolumeClaims that every pod mounts: models, data, reward files. On a cluster."
+    )
+    network: NetworkSpec = Field(default_factory=NetworkSpec, description="Whom the pods may speak to. On a cluster.")
+    scheduling: SchedulingSpec = Field(default_factory=SchedulingSpec, description="Queue, priority, gang and nearness. On a cluster.")
+    failure_policy: FailurePolicySpec = Field(
+        default_factory=FailurePolicySpec, description="Restarts and their budgets, deadlines, and answers to bad health. On a cluster."
+    )
+    ttl_seconds_after_finished: Annotated[NonNegativeCount, Field(le=315_360_000)] | None = Field(
+        default=None, description="The job and what belongs to it is deleted so many seconds after it ended. On a cluster. Null is never."
+    )
+    active_deadline_seconds: DurationSeconds | None = Field(
+        default=None,
+        description="The job fails, after a last checkpoint, so many seconds after it started; time suspended does not count. On a "
+        "cluster. Null is no limit.",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reasonrl.api.contract_model import ContractModel, DnsLabel
+from reasonrl.api.contract_model import ContractModel, DnsLabel, LabelKey, ObjectName
 
 
 class Metadata(ContractModel):
@@ -14,12 +14,12 @@ class Metadata(ContractModel):
 
     name: DnsLabel = Field(description="Name of the job; its pods are named after it.")
     namespace: DnsLabel = Field(default="default", description="Namespace of the job.")
-    labels: Annotated[
-        dict[Annotated[str, Field(min_length=1, max_length=317)], Annotated[str, Field(max_length=63)]], Field(max_length=64)
-    ] = Field(default_factory=dict, description="Labels of the job.")
-    annotations: Annotated[
-        dict[Annotated[str, Field(min_length=1, max_length=317)], Annotated[str, Field(max_length=65536)]], Field(max_length=64)
-    ] = Field(default_factory=dict, description="Annotations of the job.")
+    labels: Annotated[dict[LabelKey, Annotated[str, Field(max_length=63)]], Field(max_length=64)] = Field(
+        default_factory=dict, description="Labels of the job."
+    )
+    annotations: Annotated[dict[LabelKey, Annotated[str, Field(max_length=65536)]], Field(max_length=64)] = Field(
+        default_factory=dict, description="Annotations of the job."
+    )
 
 
 class RuntimeReference(ContractModel):
@@ -28,4 +28,4 @@ class RuntimeReference(ContractModel):
     kind: Literal["ClusterReasoningRLRuntime", "ReasoningRLRuntime"] = Field(
         default="ClusterReasoningRLRuntime", description="Whether the blueprint belongs to the cluster or to the job's namespace."
     )
-    name: DnsLabel = Field(description="Name of the blueprint.")
+    name: ObjectName = Field(description="Name of the blueprint.")

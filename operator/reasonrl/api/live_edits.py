@@ -1,8 +1,8 @@
 """Which fields of a job may change while it runs.
 
 Future phases, the KL schedule, evaluation, checkpoint retention, telemetry and rollout replicas take effect at the next step
-boundary; everything else is fixed once the job has started, because changing it would make the run's past and its future two
-different experiments.
+boundary; suspending, the deadline and the time until deletion are the operator's, and take effect at once. Everything else is fixed
+once the job has started, because changing it would make the run's past and its future two different experiments.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 LIVE_FIELDS = (
     "spec.algorithm.kl.schedule",
     "spec.evaluation",
-    "spec.checkpoint",
+    "spec.checkpoint.everySteps",
+    "spec.checkpoint.keepLast",
+    "spec.checkpoint.keepBest",
+    "spec.checkpoint.maxBytes",
     "spec.telemetry",
     "spec.rollout.replicas",
     "spec.suspend",
+    "spec.ttlSecondsAfterFinished",
+    "spec.activeDeadlineSeconds",
     "metadata",
 )
 

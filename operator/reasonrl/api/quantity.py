@@ -21,6 +21,7 @@ _UNITS = {
     "Ei": 2**60,
 }
 _QUANTITY = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)([a-zA-Z]*)")
+_ANY_QUANTITY = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)([numkMGTPE]|[KMGTPE]i)?")
 _BINARY = ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki")
 
 
@@ -42,6 +43,27 @@ def parse_quantity(value: object) -> int:
     if found != int(found):
         raise ValueError(f"{value} is not a whole number of bytes")
     return int(found)
+
+
+def quantity_text(value: object) -> str:
+    """A quantity of anything as text, such as `500m` or `64Gi`. Raises ValueError for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return str(value)
+    if isinstance(value, str) and _ANY_QUANTITY.fullmatch(value):
+        return value
+    if isinstance(value, float):
+        raise ValueError(f"put a quantity with a fraction in quotes: '{value:g}', or write it in thousandths, {round(value * 1000)}m")
+    raise ValueError("give a quantity such as 4, 500m or 64Gi")
+
+
+def amount_of(text: str) -> Decimal:
+    """The number that a quantity of anything stands for: `500m` is 0.5, `1Ki` is 1024."""
+    match = _ANY_QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no quantity")
+    unit = match[2] or ""
+    small = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3")}
+    return Decimal(text.removesuffix(unit)) * (small[unit] if unit in small else _UNITS[unit])
 
 
 def format_quantity(value: int) -> str:

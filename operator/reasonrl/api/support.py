@@ -6,13 +6,17 @@ when a job is parsed. What `reasonrl plan` reads but one machine cannot run is r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from reasonrl.api.failure_policy_spec import FailurePolicySpec
 from reasonrl.api.job import JobSpec, ReasoningRLJob
+from reasonrl.api.network_spec import NetworkSpec
+from reasonrl.api.pod_spec import PodsSpec
 from reasonrl.api.problems import Problem
+from reasonrl.api.scheduling_spec import SchedulingSpec
 
-RELEASE = "0.1"
+RELEASE = "0.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +31,7 @@ class FutureField:
     used: Callable[[JobSpec], bool]
 
 
-FUTURE_FIELDS = (
-    FutureField("spec.runtimeRef", "0.2", "blueprints are", "write the whole spec into the job", lambda spec: spec.runtime_ref is not None),
-    FutureField("spec.suspend", "0.2", "suspending is", "stop a local run with SIGTERM: it saves a checkpoint", lambda spec: spec.suspend),
-    FutureField("spec.rollout.tools", "0.5", "tools are", "remove the field", lambda spec: bool(spec.rollout.tools)),
-    FutureField("spec.checkpoint.volume", "0.2", "volumes are", "remove the field", lambda spec: spec.checkpoint.volume is not None),
-    FutureField("spec.failurePolicy", "0.2", "failure policies are", "remove the field", lambda spec: spec.failure_policy is not None),
-    FutureField("spec.scheduling", "0.2", "queues and priorities are", "remove the field", lambda spec: spec.scheduling is not None),
-    FutureField(
-        "spec.ttlSecondsAfterFinished",
-        "0.2",
-        "deletion after the end is",
-        "remove the field",
-        lambda spec: spec.ttl_seconds_after_finished is not None,
-    ),
-    FutureField(
-        "spec.activeDeadlineSeconds",
-        "0.2",
-        "deadlines are",
-        "bound the phases with maxSteps",
-        lambda spec: spec.active_deadline_seconds is not None,
-    ),
-)
+FUTURE_FIELDS = (FutureField("spec.rollout.tools", "0.5", "tools are", "remove the field", lambda spec: bool(spec.rollout.tools)),)
 
 FUTURE_VARIANTS: Mapping[tuple[str, ...], Mapping[str, tuple[str, str]]] = {
     ("rewards",): {
@@ -63,6 +46,28 @@ FUTURE_VARIANTS: Mapping[tuple[str, ...], Mapping[str, tuple[str, str]]] = {
     ("data", "filters"): {"passRate": ("0.5", "the filter by a model's pass rate (STILL-3 §2)")},
 }
 """Lists of the spec whose items come in types: types of a later version, with that version and what they are."""
+
+
+CLUSTER_FIELDS: Sequence[tuple[str, str, Callable[[JobSpec], bool]]] = (
+    ("spec.image", "applies", lambda spec: spec.image is not None),
+    ("spec.pods", "applies", lambda spec: spec.pods != PodsSpec()),
+    ("spec.volumes", "are mounted", lambda spec: bool(spec.volumes)),
+    ("spec.network", "applies", lambda spec: spec.network != NetworkSpec()),
+    ("spec.scheduling", "applies", lambda spec: spec.scheduling != SchedulingSpec()),
+    (
+        "spec.failurePolicy",
+        "is carried out by the operator: here a failed run ends, and the same command goes on with it; it applies",
+        lambda spec: spec.failure_policy != FailurePolicySpec(),
+    ),
+    ("spec.checkpoint.volume", "is mounted", lambda spec: spec.checkpoint.volume is not None),
+    ("spec.ttlSecondsAfterFinished", "applies", lambda spec: spec.ttl_seconds_after_finished is not None),
+    (
+        "spec.activeDeadlineSeconds",
+        "is kept by the operator: here the run ends with its last phase; it applies",
+        lambda spec: spec.active_deadline_seconds is not None,
+    ),
+)
+"""Fields that only an operator carries out: what it does with them, and whether a job sets them."""
 
 
 def future_field_problems(spec: JobSpec) -> Iterator[Problem]:
@@ -91,16 +96,28 @@ def future_variant_problems(mapping: Mapping[str, object]) -> Iterator[Problem]:
 
 def unsupported_on_one_machine(job: ReasoningRLJob) -> list[Problem]:
     """What `reasonrl run` refuses, although `reasonrl plan` reads it."""
-    if job.spec.trainer.engine != "deepspeed":
-        return []
-    return [
-        Problem(
+    return [*_unsupported_engines(job.spec), *_unsupported_lifecycle(job.spec)]
+
+
+def _unsupported_engines(spec: JobSpec) -> Iterator[Problem]:
+    if spec.trainer.engine == "deepspeed":
+        yield Problem(
             "spec.trainer.engine",
             "deepspeed",
             f"deepspeed runs from version 0.3 on; this is {RELEASE}, which plans it only. To run on one machine, use engine: torch with "
             "replicas: 1, zeroStage: 0 and offload: none",
         )
-    ]
+
+
+def _unsupported_lifecycle(spec: JobSpec) -> Iterator[Problem]:
+    if spec.suspend:
+        yield Problem("spec.suspend", True, "only a cluster can suspend a job; stop a local run with SIGTERM: it saves a checkpoint")
+    if spec.runtime_ref is not None:
+        yield Problem(
+            "spec.runtimeRef",
+            spec.runtime_ref.name,
+            "a blueprint is an object of a cluster, and this machine does not have it; write what it says into the job, and remove this",
+        )
 
 
 def cluster_only_fields(job: ReasoningRLJob) -> list[str]:
@@ -127,4 +144,5 @@ def cluster_only_fields(job: ReasoningRLJob) -> list[str]:
         sentences.append(f"The rollout shape of phase {', '.join(reshaped)} applies on a cluster; here it stays as it is.")
     if job.metadata.namespace != "default":
         sentences.append(f"metadata.namespace: {job.metadata.namespace} applies on a cluster.")
+    sentences += [f"{field} {what} on a cluster." for field, what, used in CLUSTER_FIELDS if used(spec)]
     return sentences

@@ -6,6 +6,7 @@ from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.problems import Problem
 from reasonrl.api.support import future_field_problems
 from reasonrl.api.validation.algorithm import algorithm_problems
+from reasonrl.api.validation.cluster import cluster_problems
 from reasonrl.api.validation.data import data_problems
 from reasonrl.api.validation.engines import rollout_problems, trainer_problems
 from reasonrl.api.validation.evaluation import evaluation_problems
@@ -41,4 +42,5 @@ def job_problems(job: ReasoningRLJob) -> list[Problem]:
     found += trainer_problems(spec)
     found += evaluation_problems(spec)
     found += record_problems(spec)
+    found += cluster_problems(spec)
     return found
