@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ class FakeKubelet:
     """Plays the pods of `namespace`, or of all namespaces.
 
     A pod without a script starts at once and runs until it is told otherwise. `bind=False` saves the binding call; deletions then don't
-    wait for the kubelet, as the API server removes an unbound pod at once.
+    wait for the kubelet, as the API server removes an unbound pod at once. `scripts` hold for the pods that are there already, too.
     """
 
     def __init__(
@@ -44,17 +44,22 @@ class FakeKubelet:
         nodes: Sequence[str] = NODES,
         bind: bool = True,
         in_flight: int = 32,
+        scripts: Mapping[str, Script] | None = None,
     ) -> None:
         self.namespace = namespace
         self.nodes = tuple(nodes)
         self._thread = LoopThread("fake-kubelet")
-        self._player = self._thread.call(self._begin(url, token, certificate_authority, labels, bind, in_flight))
+        self._player = self._thread.call(self._begin(url, token, certificate_authority, labels, bind, in_flight, scripts or {}))
 
-    async def _begin(self, url: str, token: str, certificate_authority: Path, labels: str, bind: bool, in_flight: int) -> PodPlayer:
+    async def _begin(
+        self, url: str, token: str, certificate_authority: Path, labels: str, bind: bool, in_flight: int, scripts: Mapping[str, Script]
+    ) -> PodPlayer:
         server = StatusServer()
         await server.start()
         api = KubeletApi(url, token=token, certificate_authority=certificate_authority, in_flight=in_flight)
         player = PodPlayer(api, server, namespace=self.namespace, labels=labels, nodes=self.nodes, bind=bind)
+        for pattern, script in scripts.items():
+            player.add_rule(pattern, script, times=None)
         following = asyncio.create_task(player.follow())
         synced = asyncio.create_task(player.synced.wait())
         await asyncio.wait({following, synced}, timeout=COMMAND_SECONDS, return_when=asyncio.FIRST_COMPLETED)
