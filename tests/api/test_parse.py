@@ -83,7 +83,7 @@ FULL = {
     "spec.volumes": [{"claimName": "data", "mountPath": "/data"}],
     "spec.network": {"egress": [{"cidr": "10.0.0.0/8", "ports": [{"port": 443}]}]},
     "spec.scheduling": {"gang": "Kueue", "queue": "team-a", "spread": "Preferred"},
-    "spec.failurePolicy": {"trainer": {"maxRestarts": 2}, "onUnhealthy": {"nan": "Rollback"}, "startDeadlineSeconds": None},
+    "spec.failurePolicy": {"trainer": {"maxRestarts": 2}, "onUnhealthy": {"nan": "Rollback"}, "startDeadlineSeconds": 60},
     "spec.telemetry": {"prometheusPort": 9100, "prometheusAddress": "0.0.0.0"},
 }
 

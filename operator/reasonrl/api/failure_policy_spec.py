@@ -68,7 +68,7 @@ class FailurePolicySpec(ContractModel):
     stall_deadline_seconds: StallDeadlines = Field(
         default_factory=StallDeadlines, description="How long each stage may last before the run counts as stalled, in seconds."
     )
-    start_deadline_seconds: DurationSeconds | None = Field(
+    start_deadline_seconds: DurationSeconds = Field(
         default=3600,
         description="Time from the creation of the trainers' pods until all of them run, in seconds; a job that is not admitted yet by its "
         "queue does not wait here. A slower start is a failure of the trainers.",
