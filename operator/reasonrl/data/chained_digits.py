@@ -26,7 +26,7 @@ SEED_CLASSES = 8
 """Every possible question belongs to one of so many classes, and a seed draws from the class `seed mod 8` only. So sets whose seeds
 differ modulo 8 have no question in common: that is how a held-out set is made."""
 
-GUESS_SHARE = 0.35
+GUESS_SHARE = 0.45
 """Share of the warm start's traces that guess."""
 CHUNK_SIZES = (1, 1, 2)
 """A worked trace takes so many terms at a time, drawn anew for each line."""
