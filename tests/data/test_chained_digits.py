@@ -142,7 +142,7 @@ def _signed_digits(prompt: str) -> list[str]:
 def test_traces_mix_guesses_and_chunks_in_the_documented_shares() -> None:
     responses = [response for _, response in worked_examples(size=2000, seed=2, options={})]
     guesses = sum(response.startswith("=") for response in responses)
-    assert abs(guesses / 2000 - chained_digits.GUESS_SHARE) < 4 * (0.35 * 0.65 / 2000) ** 0.5
+    assert abs(guesses / 2000 - chained_digits.GUESS_SHARE) < 4 * (0.45 * 0.55 / 2000) ** 0.5
     lines = [
         line.split() for response in responses if not response.startswith("=") for line in response.split("</think>")[0].split(";")[:-1]
     ]
