@@ -5,13 +5,13 @@ demo:
 	@scripts/setup train && scripts/demo
 
 test:
-	@scripts/setup train,cpu,test,bench && scripts/test $(ARGS)
+	@scripts/setup train,operator,cpu,test,bench && scripts/test $(ARGS)
 
 lint:
-	@scripts/setup train,cpu,test,bench && scripts/lint
+	@scripts/setup train,operator,cpu,test,bench && scripts/lint
 
 format:
-	@scripts/setup train,cpu,test,bench && .venv/bin/ruff format . && .venv/bin/ruff check --fix .
+	@scripts/setup train,operator,cpu,test,bench && .venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
 bench:
-	@scripts/setup train,cpu,test,bench && scripts/bench $(ARGS)
+	@scripts/setup train,operator,cpu,test,bench && scripts/bench $(ARGS)
