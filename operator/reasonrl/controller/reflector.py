@@ -101,9 +101,10 @@ class Reflector(Generic[R]):
         ):
             self.last_heard = self._clock()
             revision = revision or str(page["metadata"]["resourceVersion"])
-            for body in page["items"]:
+            # An empty list of metadata has null for items.
+            for body in page.get("items") or ():
                 shown.add(str(body["metadata"]["uid"]))
-                self._tell(self.store.put(body))
+                self._put(body)
             # Other work must not wait until all pages are taken in.
             await asyncio.sleep(0)
         self._tell(self.store.keep_only(shown, revision_of(revision), namespace=self._namespace))
@@ -133,13 +134,23 @@ class Reflector(Generic[R]):
 
     def _take(self, kind_of_event: str, body: dict[str, Any]) -> None:
         if kind_of_event in ("ADDED", "MODIFIED"):
-            self._tell(self.store.put(body))
+            self._put(body)
         elif kind_of_event == "DELETED":
             self._tell(self.store.remove(body))
         seen = str(body["metadata"]["resourceVersion"])
         # A repeated event must not turn the watch back.
         if revision_of(seen) >= revision_of(self._since):
             self._since = seen
+
+    def _put(self, body: dict[str, Any]) -> None:
+        try:
+            changed = self.store.put(body)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            # One odd object must not blind the operator to all others.
+            metadata = body.get("metadata") or {}
+            logger.exception("%s %s/%s cannot be read", self.kind.plural, metadata.get("namespace"), metadata.get("name"))
+            return
+        self._tell(changed)
 
     def _tell(self, jobs: set[JobKey]) -> None:
         for job in jobs:
