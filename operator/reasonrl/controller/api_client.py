@@ -91,6 +91,7 @@ class ApiClient:
         login.connection_pool_maxsize = in_flight + 32
         self._login = login
         self._rest: Any = _connect(login)
+        self._retired: Any = None
         self._renewing = asyncio.Lock()
         self._random = random
         self._slots = asyncio.Semaphore(in_flight)
@@ -100,7 +101,9 @@ class ApiClient:
         self._log_in_again = log_in_again
 
     async def close(self) -> None:
-        await self._rest.close()
+        for connections in (self._rest, self._retired):
+            if connections is not None:
+                await connections.close()
 
     async def get(self, kind: Kind, *, namespace: str | None, name: str, patience: Patience | None = None) -> dict[str, Any]:
         return await self._call(_Request(verb="get", kind=kind, path=kind.path(namespace=namespace, name=name)), patience)
@@ -282,7 +285,10 @@ class ApiClient:
             login = await self._log_in_again()
             login.connection_pool_maxsize = self._login.connection_pool_maxsize
             self._login, self._rest = login, _connect(login)
-        await refused.close()
+            # Calls are still in flight on the refused connections; those retired at the last renewal have none left.
+            retired, self._retired = self._retired, refused
+        if retired is not None:
+            await retired.close()
 
 
 def _connect(login: Configuration) -> Any:
