@@ -6,6 +6,7 @@ green run has met a real API server.
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -23,19 +24,30 @@ from testbed.crds import install_crds
 from testbed.fake_kubelet import FakeKubelet, fake_kubelet
 from testbed.fault_proxy import FaultProxy
 
+KEEP_LOGS = bool(os.environ.get("REASONRL_KEEP_LOGS"))
+"""Leaves the control plane's logs, the audit log and the kubeconfigs in the temporary directory."""
+
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[ControlPlane]:
-    """etcd and kube-apiserver, with the project's CRDs installed and each request in the audit log."""
-    with run_control_plane(audit=True) as plane:
-        install_crds(plane.client())
+    """etcd and kube-apiserver as Kubernetes has them, without our kinds; each request is in the audit log."""
+    with run_control_plane(audit=True, keep=KEEP_LOGS) as plane:
         yield plane
         plane.check()
 
 
 @pytest.fixture(scope="session")
-def garbage_collector(control_plane: ControlPlane) -> ControlPlane:
-    """The control plane with the real kube-controller-manager: garbage collector, namespaces, service accounts, aggregated roles."""
+def crds(control_plane: ControlPlane) -> list[str]:
+    """Our kinds, as generated for the chart: the names of the CRDs, once they are served."""
+    return install_crds(control_plane.client())
+
+
+@pytest.fixture(scope="session")
+def garbage_collector(control_plane: ControlPlane, crds: list[str]) -> ControlPlane:
+    """The control plane with the real kube-controller-manager: garbage collector, namespaces, service accounts, aggregated roles.
+
+    Our kinds come first: the collector looks for new ones each 30 s only.
+    """
     control_plane.start_controller_manager()
     return control_plane
 

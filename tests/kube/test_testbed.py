@@ -18,10 +18,11 @@ from testbed.audit import AuditTrail
 from testbed.client import ApiError, Client, Object
 from testbed.control_plane import ControlPlane
 from testbed.deadline import DeadlinePassed, wait_for
-from testbed.fake_kubelet import FakeKubelet
+from testbed.fake_kubelet import FakeKubelet, fake_kubelet
 from testbed.fault_proxy import FaultProxy
 from testbed.fault_rules import Answer, CloseWatch, Delay, DropAfter, DropBefore, DuplicateEvents, ExpireWatch
 from testbed.pod_script import Script, run_result, run_status
+from testbed.scratch import scratch_directory
 
 from reasonrl.api import names
 
@@ -120,6 +121,29 @@ with control_plane() as plane:
         parent.stdout.close()
         wait_for(lambda: not any(_alive(pid) for pid in pids), what="etcd and kube-apiserver gone")
 
+    def test_what_a_killed_process_left_is_swept(self, tmp_path: Path) -> None:
+        program = """
+import sys, time
+from pathlib import Path
+from testbed.scratch import scratch_directory
+with scratch_directory("left-", parent=Path(sys.argv[1])) as directory:
+    print(directory, flush=True)
+    time.sleep(600)
+"""
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        parent = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment)
+        assert parent.stdout is not None
+        left = Path(parent.stdout.readline().strip())
+        with scratch_directory("left-", parent=tmp_path) as mine:
+            assert left.is_dir(), "the directory of a living process was swept"
+            assert mine != left
+        parent.kill()
+        parent.wait(10)
+        parent.stdout.close()
+        assert left.is_dir()
+        with scratch_directory("left-", parent=tmp_path):
+            assert not left.exists()
+
 
 def _alive(pid: int) -> bool:
     """Whether a process runs; one that nobody has waited for yet is dead all the same."""
@@ -164,6 +188,12 @@ class TestFakeKubelet:
         api.create(pod("again"), namespace=namespace)
         api.wait_for("pods", "again", lambda one: phase(one) == "Running", namespace=namespace)
         assert kubelet.made("again") == 2
+
+    def test_scripts_given_at_the_start_hold_for_pods_already_there(self, control_plane: ControlPlane, api: Client, namespace: str) -> None:
+        api.create(pod("early"), namespace=namespace)
+        with fake_kubelet(control_plane, namespace=namespace, scripts={"early": Script(run_for=0.0, exit_code=9)}):
+            found = api.wait_for("pods", "early", lambda one: phase(one) == "Failed", namespace=namespace)
+        assert ending(found)["exitCode"] == 9
 
     def test_commands_end_pods_and_return_when_the_server_knows(self, api: Client, namespace: str, kubelet: FakeKubelet) -> None:
         for name in ("lives", "dies"):

@@ -10,7 +10,6 @@ import json
 import secrets
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from testbed.child_process import ChildProcess, ProcessEnded, start_child, stop_
 from testbed.client import Client
 from testbed.kubeconfig import write_kubeconfig
 from testbed.pem import write_signing_key
+from testbed.scratch import scratch_directory
 
 ADMIN = "admin"
 FAKE_KUBELET = "fake-kubelet"
@@ -123,18 +123,16 @@ class ControlPlane:
 @contextmanager
 def control_plane(*, audit: bool = False, extra_flags: Sequence[str] = (), keep: bool = False) -> Iterator[ControlPlane]:
     """A control plane for as long as the block lasts. `audit` writes each request's metadata as a line of JSON; `keep` leaves the logs."""
-    directory = Path(tempfile.mkdtemp(prefix="reasonrl-kube-"))
-    data = Path(tempfile.mkdtemp(prefix="reasonrl-etcd-", dir=_fast_directory()))
-    plane: ControlPlane | None = None
-    try:
+    with (
+        scratch_directory("reasonrl-kube-", keep=keep) as directory,
+        scratch_directory("reasonrl-etcd-", parent=_fast_directory()) as data,
+    ):
         plane = _start_with_retries(directory=directory, data=data, audit=audit, extra_flags=extra_flags)
-        yield plane
-    finally:
-        for child in plane.children() if plane is not None else ():
-            child.kill()  # Nothing of its state is kept, and a polite end waits for every open watch.
-        shutil.rmtree(data, ignore_errors=True)
-        if not keep:
-            shutil.rmtree(directory, ignore_errors=True)
+        try:
+            yield plane
+        finally:
+            for child in plane.children():
+                child.kill()  # Nothing of its state is kept, and a polite end waits for every open watch.
 
 
 def _fast_directory() -> Path | None:
