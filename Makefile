@@ -1,5 +1,5 @@
 # Two commands do all the set-up on a fresh machine: make demo, make test. PYTHON=… names another interpreter.
-.PHONY: demo test lint format bench
+.PHONY: demo test lint format bench dev-cluster
 
 demo:
 	@scripts/setup train && scripts/demo
@@ -15,3 +15,6 @@ format:
 
 bench:
 	@scripts/setup train,operator,cpu,test,bench && scripts/bench $(ARGS)
+
+dev-cluster:
+	@scripts/setup operator && scripts/dev-cluster $(ARGS)
