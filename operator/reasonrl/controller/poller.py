@@ -82,13 +82,20 @@ class Poller:
         timeout = aiohttp.ClientTimeout(total=self._times.answer)
         connector = aiohttp.TCPConnector(limit=self._at_once, force_close=True)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, trust_env=False, auto_decompress=False) as session:
-            while True:
-                due = self.due()
-                for start in range(0, len(due), self._at_once):
-                    async with asyncio.TaskGroup() as group:
-                        for target in due[start : start + self._at_once]:
-                            group.create_task(self._ask(session, target))
-                await asyncio.sleep(self._times.sweep)
+            free = asyncio.Semaphore(self._at_once)
+
+            async def ask(target: Target) -> None:
+                try:
+                    await self._ask(session, target)
+                finally:
+                    free.release()
+
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    for target in self.due():
+                        await free.acquire()
+                        group.create_task(ask(target))
+                    await asyncio.sleep(self._times.sweep)
 
     def due(self) -> list[Target]:
         """Whom to ask now. A pod is asked first a random part of an interval after it is met: jobs that start together spread out."""
