@@ -1,0 +1,86 @@
+"""Whether a gang has stopped getting on: it does not come up, or a stage of the run lasts longer than its deadline.
+
+Clocks jump, and a pod that was not asked lately is not a pod that stands still. So the age of a stage is taken at the moment of the answer
+that told of it, and a deadline that seems to be over is only believed when a second look, a while later, finds the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reasonrl.controller.conditions import find, since
+from reasonrl.controller.situation import Situation, ended
+from reasonrl.controller.times import span
+
+CONFIRM_SECONDS = 30.0
+SUSPECTED = "Suspected"
+SILENCE_SECONDS = 300.0
+"""How long trainer-0 may leave /status unanswered before the silence counts as part of the stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A deadline that is over; `confirmed` when it was found so twice. `look_again` seconds from now."""
+
+    reason: str
+    message: str
+    confirmed: bool
+    look_again: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Nothing is over yet; the next deadline is `look_again` seconds from now, None where there is none."""
+
+    look_again: float | None
+
+
+def judge_stall(situation: Situation) -> Stall | Quiet:
+    """Of the gang as it is. A gang that waits to be created has no deadline."""
+    found = _too_slow_a_start(situation) or _too_long_a_stage(situation)
+    if found is None:
+        return Quiet(None)
+    left, reason, message = found
+    if left > 0:
+        return Quiet(left)
+    before = find(situation.status, "Stalled")
+    if before.get("status") != "Unknown" or before.get("reason") != SUSPECTED:
+        return Stall(reason, message, False, CONFIRM_SECONDS)
+    waited = situation.now - since(before, situation.now)
+    # A clock that went back is no reason to wait for ever.
+    confirmed = waited >= CONFIRM_SECONDS or waited < -CONFIRM_SECONDS
+    return Stall(reason, message, confirmed, max(1.0, CONFIRM_SECONDS - max(waited, 0.0)))
+
+
+def _too_slow_a_start(situation: Situation) -> tuple[float, str, str] | None:
+    gang, deadline = situation.gang, situation.settings.start_deadline
+    missing = [pod for pod in gang if pod.phase != "Running" and not ended(pod)]
+    if deadline is None or not missing:
+        return None
+    left = min(pod.created for pod in gang) + deadline - situation.now
+    why = next((pod.unschedulable or pod.waiting_message or pod.waiting for pod in missing if pod.unschedulable or pod.waiting), "")
+    names = ", ".join(pod.name for pod in missing[:4]) + (" …" if len(missing) > 4 else "")
+    message = f"{len(missing)} of {situation.settings.trainers} trainers did not start within {span(deadline)}: {names}"
+    return left, "StartDeadlineExceeded", f"{message}: {why}"[:1024] if why else message
+
+
+def _too_long_a_stage(situation: Situation) -> tuple[float, str, str] | None:
+    gang = situation.gang
+    head = next((pod for pod in gang if pod.index == 0), None)
+    if head is None or head.phase != "Running" or ended(head) or len(gang) < situation.settings.trainers:
+        return None
+    run, heard = situation.run, situation.heard
+    if run is None or heard is None:
+        deadline = situation.settings.stage_deadlines.get("loading", 3600.0)
+        begun = max(head.started or head.created, *(pod.started or pod.created for pod in gang))
+        return begun + deadline - situation.now, "NoAnswer", f"{head.name} has not answered /status within {span(deadline)} of its start"
+    # An age below nothing is a clock that was set: the stage has just begun, as far as anybody can tell.
+    age = max(0.0, heard - run.stage_started)
+    silence = max(0.0, situation.now - heard)
+    left = run.stage_deadline_seconds - age - (silence if silence > SILENCE_SECONDS else 0.0)
+    if left > 0:
+        left = min(left, run.stage_deadline_seconds)
+    message = f"the run has been in stage {run.stage} of step {run.step} for longer than {span(run.stage_deadline_seconds)}"
+    if silence > SILENCE_SECONDS:
+        message += f", and {head.name} no longer answers /status"
+    return left, "StageDeadlineExceeded", message
