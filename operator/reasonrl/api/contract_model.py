@@ -49,7 +49,10 @@ Coefficient = Annotated[float, Field(ge=0.0, le=1000.0)]
 FreeObject = Annotated[dict[Annotated[str, Field(min_length=1, max_length=128)], JsonValue], Field(max_length=64)]
 """An object whose fields are somebody else's."""
 
-_WrittenBytes = Annotated[int, Field(ge=1, le=2**62)] | Annotated[str, Field(min_length=1, max_length=32)]
+_WrittenBytes = (
+    Annotated[int, Field(ge=1, le=2**62)]
+    | Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(k|[MGTPE]|[KMGTPE]i)?$")]
+)
 
 Bytes = Annotated[
     int,

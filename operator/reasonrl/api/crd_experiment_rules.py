@@ -1,7 +1,4 @@
-"""CEL rules of the experiment itself: model, algorithm, rewards, engines, records. They say what the modules of `validation` say.
-
-Sections that a blueprint may fill in are judged across only when the job names none.
-"""
+"""CEL rules of the experiment itself: model, algorithm, rewards. They say what the modules of `validation` say."""
 
 from __future__ import annotations
 
@@ -9,10 +6,6 @@ from reasonrl.api.crd_data_rules import NO_BENCHMARKS
 from reasonrl.api.crd_schema import selected
 from reasonrl.api.crd_values import Rule, default, value
 from reasonrl.api.validation.algorithm import GROUP_ESTIMATORS, WITHOUT_STD
-from reasonrl.api.validation.evaluation import REWARD_METRIC
-
-_LATER = "has(self.runtimeRef) || "
-"""What a blueprint may still change is judged by the operator."""
 
 
 def _texts(texts: tuple[str, ...]) -> str:
@@ -298,128 +291,6 @@ def _rewards() -> list[Rule]:
     ]
 
 
-def _engines() -> list[Rule]:
-    engine, trainer = value("rollout.engine"), value("trainer.engine")
-    one = "the torch engine is one process on one GPU or CPU"
-    return [
-        Rule(
-            at="",
-            rule=f"{_LATER}{value('rollout.minReplicas')} <= {value('rollout.replicas')}",
-            message="minReplicas must be at most replicas, or training could never begin",
-            field="rollout.minReplicas",
-        ),
-        Rule(
-            at="",
-            rule=f"{_LATER}{engine} != 'torch' || {value('rollout.gpusPerReplica')} <= 1",
-            message="the torch engine uses one GPU; use engine: vllm, or more replicas of one GPU each",
-            field="rollout.gpusPerReplica",
-        ),
-        Rule(
-            at="",
-            rule=f"{_LATER}{value('rollout.placement')} != 'Colocated' || {value('rollout.replicas')} * "
-            f"{value('rollout.gpusPerReplica')} <= {value('trainer.replicas')} * {value('trainer.gpusPerReplica')}",
-            message="the rollout engines have more GPUs than the trainers whose GPUs they share; use fewer, or placement: Disaggregated",
-            field="rollout.gpusPerReplica",
-        ),
-        Rule(
-            at="",
-            rule=f"{_LATER}{engine} == 'vllm' || {_at_default('rollout', 'memoryUtilization').replace('self', 'self.?rollout', 1)}",
-            message="memoryUtilization is read by engine: vllm alone; remove it",
-            field="rollout.memoryUtilization",
-        ),
-        Rule(
-            at="",
-            rule=f"{_LATER}{engine} == 'vllm' || !has(self.rollout) || !has(self.rollout.keyValueCache)",
-            message="keyValueCache is read by engine: vllm alone; remove it",
-            field="rollout.keyValueCache",
-        ),
-        Rule(
-            at="",
-            rule=f"{_LATER}!has(self.rollout) || !has(self.rollout.keyValueCache) || {value('rollout.gpusPerReplica')} == 0",
-            message="keyValueCache is for a CPU; on a GPU use memoryUtilization",
-            field="rollout.keyValueCache",
-        ),
-        *(
-            Rule(
-                at="",
-                rule=f"{_LATER}{trainer} != 'torch' || {value(f'trainer.{field}')} {sound}",
-                message=f"{one}; use engine: deepspeed, or {field}: {instead}",
-                field=f"trainer.{field}",
-            )
-            for field, sound, instead in (
-                ("zeroStage", "== 0", "0"),
-                ("offload", "== 'none'", "none"),
-                ("replicas", "<= 1", "1"),
-                ("gpusPerReplica", "<= 1", "1"),
-            )
-        ),
-        *(
-            Rule(
-                at="",
-                rule=f"{_LATER}{trainer} != 'deepspeed' || {value('trainer.offload')} != '{offload}' || "
-                f"{value('trainer.zeroStage')} >= {stage}",
-                message=f"offload: {offload} needs zeroStage {stage} or more",
-                field="trainer.offload",
-            )
-            for offload, stage in (("optimizer", 1), ("parameters", 3))
-        ),
-    ]
-
-
-def _records() -> list[Rule]:
-    return [
-        Rule(
-            at="",
-            rule="!has(self.checkpoint) || !has(self.checkpoint.keepBest) || "
-            f"self.checkpoint.keepBest.metric == '{REWARD_METRIC}' || !({NO_BENCHMARKS}) && "
-            "self.evaluation.benchmarks.exists(b, b.name == self.checkpoint.keepBest.metric)",
-            message=f"metric: no benchmark has this name; use one of them, or {REWARD_METRIC}",
-            field="checkpoint.keepBest.metric",
-        ),
-        Rule(
-            at="",
-            rule=f"{_LATER}{value('telemetry.prometheusAddress')} == {default('telemetry.prometheusAddress')} || "
-            "self.?telemetry.?prometheusPort.hasValue()",
-            message="nothing listens at prometheusAddress without prometheusPort; give it, or remove this",
-            field="telemetry.prometheusAddress",
-        ),
-        Rule(
-            at="",
-            rule=f"{_LATER}{value('telemetry.rolloutsEverySteps')} > 0 || {value('telemetry.rolloutsPerStep')} == "
-            f"{default('telemetry.rolloutsPerStep')}",
-            message="rolloutsEverySteps: 0 writes none; raise that, or remove rolloutsPerStep",
-            field="telemetry.rolloutsPerStep",
-        ),
-    ]
-
-
-def _cluster() -> list[Rule]:
-    """What `crd_cluster_rules` leaves to the whole, because a blueprint may say the other half."""
-    return [
-        Rule(
-            at="",
-            rule=f"{_LATER}{value('scheduling.gang')} != 'Kueue' || self.?scheduling.?queue.hasValue()",
-            message="gang: Kueue needs queue, the name of a LocalQueue in the job's namespace",
-            field="scheduling.queue",
-        ),
-        Rule(
-            at="",
-            rule=f"{_LATER}{value('scheduling.gang')} in ['Kueue', 'Volcano'] || !self.?scheduling.?queue.hasValue()",
-            message="queue is read by gang: Kueue or Volcano alone; use one of them, or remove it",
-            field="scheduling.queue",
-        ),
-        *(
-            Rule(
-                at="",
-                rule=f"{_LATER}{value(f'failurePolicy.{role}.backoffSeconds')} <= {value(f'failurePolicy.{role}.maxBackoffSeconds')}",
-                message="backoffSeconds must be at most maxBackoffSeconds; lower it, or raise that",
-                field=f"failurePolicy.{role}.backoffSeconds",
-            )
-            for role in ("trainer", "rollout")
-        ),
-    ]
-
-
 EXPERIMENT_RULES: tuple[Rule, ...] = (
     *_batch(),
     *_loss(),
@@ -427,7 +298,4 @@ EXPERIMENT_RULES: tuple[Rule, ...] = (
     *_entropy(),
     *_model(),
     *_rewards(),
-    *_engines(),
-    *_records(),
-    *_cluster(),
 )

@@ -18,26 +18,9 @@ Schema = dict[str, Any]
 
 LARGEST_EXACT = 2**53
 """Larger bounds are left to `format: int64`: the server reads bounds as floating-point numbers."""
-_RESERVED = frozenset(
-    [
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
+_RESERVED = (
+    *("as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return"),
+    *("var", "void", "while"),
 )
 _COPIED = ("minLength", "maxLength", "pattern", "minItems", "maxItems", "minProperties", "maxProperties", "format")
 
@@ -154,10 +137,12 @@ def _list(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
 
 def _mapping(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
     # Where keys have a pattern, pydantic writes the values behind it.
-    pattern, values = next(iter(schema.get("patternProperties", {}).items()), ("", schema.get("additionalProperties", True)))
+    pattern, values = next(iter(schema.get("patternProperties", {}).items()), ("", schema.get("additionalProperties", {})))
     made: Schema = {"type": "object"}
     made |= {key: schema[key] for key in ("minProperties", "maxProperties") if key in schema}
-    if not isinstance(values, Mapping) or not ({"type", "anyOf", "$ref"} & set(values)):
+    if "$ref" in values:  # The one type of values with a name is JsonValue, whose schema is empty.
+        values = definitions[values["$ref"].rpartition("/")[2]]
+    if not values:
         return {**made, "x-kubernetes-preserve-unknown-fields": True}
     made["additionalProperties"] = _field(values, definitions)
     keys = schema.get("propertyNames", {})
