@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kubernetes.aio.client.configuration import Configuration
 
-from reasonrl.controller.api_client import Patience
+from reasonrl.controller.api_client import ApiClient, Patience
 from reasonrl.controller.api_errors import AlreadyExists, ApiError, Conflict, Forbidden, Gone, Invalid, NoAnswer, NotFound, NotLeading
 from reasonrl.controller.kinds import POD
 
@@ -215,3 +215,21 @@ def test_calls_in_flight_are_bounded(scripted: Any) -> None:
         return most
 
     assert run(scripted, story) == 3
+
+
+def test_the_proxy_of_the_environment_is_used_but_not_where_it_is_excepted(scripted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(server: Any) -> None:
+        server.on("GET", ".*", server.say({}))
+        monkeypatch.setenv("http_proxy", server.url)
+        monkeypatch.setenv("no_proxy", "inside.example")
+        through = ApiClient(Configuration(host="http://outside.example"), random=lambda: 0.5)
+        await through.get(POD, namespace="a", name="x")
+        assert server.count("GET") == 1
+        direct = ApiClient(Configuration(host="http://inside.example:1"), random=lambda: 0.5, patience=Patience(attempts=1, attempt=0.5))
+        with pytest.raises(NoAnswer):
+            await direct.get(POD, namespace="a", name="x")
+        assert server.count("GET") == 1
+        await through.close()
+        await direct.close()
+
+    run(scripted, story)

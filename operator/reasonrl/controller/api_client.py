@@ -15,7 +15,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -206,11 +207,14 @@ class ApiClient:
     async def _call(self, request: _Request, patience: Patience | None = None) -> dict[str, Any]:
         patience = patience or self._patience
         ends = time.monotonic() + patience.deadline
-        try:
-            async with asyncio.timeout(patience.deadline):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise NoAnswer(f"{request.what}: too many calls in flight for {patience.deadline:g} s") from None
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(patience.deadline):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise NoAnswer(f"{request.what}: too many calls in flight for {patience.deadline:g} s") from None
+        else:
+            await self._slots.acquire()
         try:
             return await self._call_until(ends, request, patience)
         finally:
@@ -292,9 +296,21 @@ class ApiClient:
 
 
 def _connect(login: Configuration) -> Any:
+    # Left to itself the HTTP library reads proxies and ~/.netrc anew for each request, in a thread: a third of a call's time.
+    login.client_session_kwargs = {"trust_env": False, **(login.client_session_kwargs or {})}
+    if login.proxy is None:
+        login.proxy = _proxy_of_environment(login.host)
     # The client's connection carries no types.
     connection: Any = RESTClientObject
     return connection(login)
+
+
+def _proxy_of_environment(url: str) -> str | None:
+    parts = urlsplit(url)
+    proxies = getproxies()
+    if parts.scheme not in proxies or proxy_bypass(parts.hostname or ""):
+        return None
+    return proxies[parts.scheme]
 
 
 async def _error(what: str, response: aiohttp.ClientResponse) -> ApiError:
