@@ -38,6 +38,7 @@ def operator(
     watch_silence: Annotated[float, typer.Option(min=1, max=600, help="Seconds without a word after which a watch is made again.")] = 75.0,
     poll_seconds: Annotated[float, typer.Option(min=0.2, max=600, help="How often a running job is asked how far it is.")] = 10.0,
     image: Annotated[str | None, typer.Option(help="Image of jobs that name none.", show_default=False)] = None,
+    cluster_domain: Annotated[str, typer.Option(help="The cluster's DNS domain.")] = "cluster.local",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the operator until a signal ends it.
@@ -46,6 +47,8 @@ def operator(
     """
     import asyncio
     import logging
+    from dataclasses import replace
+    from functools import partial
 
     try:
         from reasonrl.controller.api_login import LoginError
@@ -53,6 +56,7 @@ def operator(
         from reasonrl.controller.lease import LeaseTimes
         from reasonrl.controller.operator import OperatorFailed, run_operator
         from reasonrl.controller.plan import plan
+        from reasonrl.controller.settings import Platform
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "reasonrl":
             raise
@@ -82,8 +86,9 @@ def operator(
         silence=watch_silence,
         poll=poll_seconds,
     )
+    platform = replace(Platform(cluster_domain=cluster_domain), **({"image": image} if image else {}))
     try:
-        asyncio.run(run_operator(options, plan))
+        asyncio.run(run_operator(options, partial(plan, platform=platform)))
     except LoginError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
