@@ -267,6 +267,9 @@ def _carry_out(observed: Observed, situation: Situation, known: _Known, course: 
     patch = config_patch(record, known.frozen, course.control) if record is not None else None
     happenings = [*course.happenings, *change.happenings, *happenings_of(job.status, status, decision)]
     wakes = [*course.wakes, *(time - situation.now for time in (*change.wakes, *settles))]
+    if new_trainers and situation.settings.start_deadline is not None:
+        # Pods that nobody schedules cause no event that would lead to a look.
+        wakes.append(situation.settings.start_deadline)
     recorded_first = course.verdict is not None or decision.ledger != situation.ledger
     return Plan(
         creates=tuple(creates),
