@@ -158,9 +158,7 @@ def _union(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
     """One object for all kinds: `type` says which, and rules say which fields go with it."""
     tags = {reference: tag for tag, reference in schema["discriminator"]["mapping"].items()}
     kinds = {tags[option["$ref"]]: definitions[option["$ref"].rpartition("/")[2]] for option in schema["oneOf"]}
-    made: Schema = {"type": "object", "required": ["type"]}
-    if "description" in schema:
-        made["description"] = _one_line(schema["description"])
+    made: Schema = {"type": "object", "description": "Which fields it has follows from its type.", "required": ["type"]}
     made["properties"] = {
         "type": {
             "type": "string",

@@ -11,7 +11,7 @@ _OTHER_MEANINGS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", 
 
 
 def yaml_text(value: Mapping[str, object]) -> str:
-    """One YAML document. Values are mappings with text keys, lists, text, numbers, booleans and None."""
+    """One YAML document. Values are mappings with text keys, lists, printable text, finite numbers, booleans and None."""
     return "\n".join(_mapping(value, "")) + "\n"
 
 
@@ -44,8 +44,8 @@ def _entry(head: str, value: object, indent: str) -> Iterator[str]:
 def _scalar(value: object) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _OTHER_MEANINGS:
         return value
-    if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
-        return str(int(value))
     if isinstance(value, float):
-        return format(value, "f").rstrip("0") if abs(value) >= 1e-9 else json.dumps(value)
+        mantissa, _, exponent = repr(value).partition("e")
+        # YAML 1.1 takes a number with an exponent for text unless it has a point.
+        return f"{mantissa if '.' in mantissa else f'{mantissa}.0'}e{exponent}" if exponent else mantissa.removesuffix(".0")
     return json.dumps(value, ensure_ascii=False)
