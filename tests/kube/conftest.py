@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from testbed.audit import AuditTrail
 from testbed.client import ApiError, Client
+from testbed.cluster_job import ClusterJob
 from testbed.control_plane import ADMIN, ControlPlane
 from testbed.control_plane import control_plane as run_control_plane
 from testbed.crds import install_crds
 from testbed.fake_kubelet import FakeKubelet, fake_kubelet
 from testbed.fault_proxy import FaultProxy
+from testbed.operator_process import OperatorProcess
 
 KEEP_LOGS = bool(os.environ.get("REASONRL_KEEP_LOGS"))
 """Leaves the control plane's logs, the audit log and the kubeconfigs in the temporary directory."""
@@ -104,3 +106,33 @@ def proxy(control_plane: ControlPlane) -> Iterator[FaultProxy]:
 def calls(control_plane: ControlPlane) -> AuditTrail:
     """What the API server was asked since the test began, from its own audit log."""
     return AuditTrail.from_now(control_plane)
+
+
+@pytest.fixture(scope="module")
+def operator_of_module(control_plane: ControlPlane, crds: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """One operator for the whole cluster as long as a module's tests run: modules with operators of their own are not disturbed by it."""
+    process = OperatorProcess(kubeconfig=control_plane.kubeconfig(ADMIN), directory=tmp_path_factory.mktemp("operator"))
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def operator(operator_of_module: OperatorProcess) -> Iterator[OperatorProcess]:
+    """The whole operator as a process of its own, acting; started again if a test before this one ended it."""
+    operator_of_module.start()
+    yield operator_of_module
+    if operator_of_module.running:
+        assert "Traceback" not in operator_of_module.log(), operator_of_module.log()[-6000:]
+
+
+@pytest.fixture
+def new_job(api: Client, kubelet: FakeKubelet, operator: OperatorProcess, calls: AuditTrail, namespace: str) -> Callable[[str], ClusterJob]:
+    """Makes jobs to drive, by name, in the test's namespace."""
+    return lambda name: ClusterJob(api=api, kubelet=kubelet, operator=operator, calls=calls, namespace=namespace, name=name)
+
+
+@pytest.fixture
+def job(new_job: Callable[[str], ClusterJob]) -> ClusterJob:
+    """A job to drive, not created yet."""
+    return new_job("zero")
