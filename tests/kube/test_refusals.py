@@ -83,20 +83,20 @@ def edited(job: Mapping[str, Any], edits: Mapping[str, object]) -> dict[str, Any
     return made
 
 
-def answer(api: Client, job: Mapping[str, Any], namespace: str) -> str | None:
+def answer(api: Client, job: Mapping[str, Any]) -> str | None:
     """What the server says against the job, None when it takes it; nothing is stored."""
-    path = f"/apis/reasonrl.dev/v1alpha1/namespaces/{namespace}/{JOBS}"
+    path = f"/apis/reasonrl.dev/v1alpha1/namespaces/default/{JOBS}"
     status, text = api.raw("POST", path, job, query={**STRICT, "dryRun": "All"})
     assert status in (201, 400, 422), text
     return None if status == 201 else ApiError(status, text).message
 
 
 @pytest.mark.parametrize("bad", REFUSALS, ids=lambda bad: f"{bad.by}: {bad.field}: {bad.says}"[:90])
-def test_the_api_server_refuses_what_parse_job_refuses(bad: Refusal, api: Client, namespace: str) -> None:
+def test_the_api_server_refuses_what_parse_job_refuses(bad: Refusal, api: Client) -> None:
     job = edited(minimal(), bad.edits)
     with pytest.raises(JobError):
         parse_job(job)
-    said = answer(api, job, namespace)
+    said = answer(api, job)
     if bad.by == "operator":
         assert said is None
     else:
@@ -191,14 +191,14 @@ GOOD: dict[str, Mapping[str, object]] = {
 
 
 @pytest.mark.parametrize("edits", GOOD.values(), ids=GOOD)
-def test_the_api_server_takes_what_is_sound(edits: Mapping[str, object], api: Client, namespace: str) -> None:
-    assert answer(api, edited(minimal(), edits), namespace) is None
+def test_the_api_server_takes_what_is_sound(edits: Mapping[str, object], api: Client) -> None:
+    assert answer(api, edited(minimal(), edits)) is None
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_is_taken(path: Path, api: Client, namespace: str) -> None:
     job = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert answer(api, job, namespace) is None
+    assert answer(api, job) is None
     created = api.create(job, namespace=namespace, query=STRICT)
     assert created["spec"] == without_nulls(job["spec"])
 
