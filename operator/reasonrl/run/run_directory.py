@@ -16,6 +16,8 @@ from pathlib import Path
 import yaml
 
 from reasonrl.api.live_edits import changed_fields, refused_changes
+from reasonrl.api.parse import parse_job
+from reasonrl.api.problems import JobError
 from reasonrl.api.run_files import JOB_FILE
 
 _LOCK = ".lock"
@@ -54,7 +56,7 @@ def keep_job(directory: Path, job: Mapping[str, object], *, current_phase: int) 
     path = directory / JOB_FILE
     changed: list[str] = []
     if path.exists():
-        changed = changed_fields(yaml.safe_load(path.read_text()), job)
+        changed = changed_fields(_kept_job(path), job)
         refused = refused_changes(changed, current_phase=current_phase)
         if refused:
             raise RunDirectoryError(
@@ -65,6 +67,14 @@ def keep_job(directory: Path, job: Mapping[str, object], *, current_phase: int) 
     temporary.write_text(yaml.safe_dump(dict(job), sort_keys=False, allow_unicode=True))
     temporary.replace(path)
     return changed
+
+
+def _kept_job(path: Path) -> dict[str, object]:
+    """The kept job with the defaults of fields that came with a later release than the one that wrote it."""
+    try:
+        return parse_job(yaml.safe_load(path.read_text())).dumped()
+    except (JobError, yaml.YAMLError) as error:
+        raise RunDirectoryError(f"{path} cannot be read as a job ({error}); choose another --output, or put the file back") from error
 
 
 def job_hash(job: Mapping[str, object]) -> str:
