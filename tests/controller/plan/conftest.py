@@ -1,4 +1,4 @@
-"""A cluster of one job in memory: enough of an API server, a kubelet and a scheduler to carry plans out, and to break things between them."""
+"""A cluster of one job in memory: enough of an API server, a kubelet and a scheduler to carry plans out, and to break things in between."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def pod(world: Any, name: str) -> dict[str, Any]:
 
 
 def restricted_faults(body: Mapping[str, Any]) -> list[str]:
-    """The rules of the restricted pod security standard (and the baseline below it), read from its text and not from the code under test."""
+    """The rules of the restricted pod security standard and the baseline below it, from its text and not from the code."""
     spec = body["spec"]
     faults = [f"spec.{field}" for field in ("hostNetwork", "hostPID", "hostIPC") if spec.get(field)]
     allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
