@@ -19,6 +19,8 @@ PREEMPTED = Script(
     terminate_exit_code=ExitCode.PREEMPTED,
     terminate_message=run_result(exit_code=ExitCode.PREEMPTED, reason="Preempted", message="saved a checkpoint", step=5, checkpoint_step=5),
 )
+SLOW_TO_GO = Script(terminate_after=1.0)
+"""As engines are: the operator sees them on their way out."""
 LOST = run_result(exit_code=ExitCode.RETRYABLE, reason="EngineLost", message="lost the connection to rank 1", step=5)
 
 
@@ -144,6 +146,7 @@ def test_a_trainer_whose_node_is_wanted_restarts_the_gang_and_is_no_failure(
 
 def test_a_drained_node_with_pods_of_both_roles_costs_one_restart_and_no_budget(job: ClusterJob, kubelet: FakeKubelet) -> None:
     none = {"maxRestarts": 0}
+    kubelet.script("*-rollout-*", SLOW_TO_GO)
     job.run({"rollout": {"replicas": 4}, "failurePolicy": {"trainer": none, "rollout": none}})
     node = kubelet.node_of(job.pod("trainer", 0))
     drained = [name for name in job.pods() if kubelet.node_of(name) == node]
@@ -152,8 +155,23 @@ def test_a_drained_node_with_pods_of_both_roles_costs_one_restart_and_no_budget(
     replaced = {index: 1 for index in range(4) if job.pod("rollout", index) in drained}
     job.wait_pods(job.wanted(rollouts=4, attempt=1, replaced=replaced))
     seen = job.wait_summary("Running")
-    assert (attempts(seen, "trainer")[1], attempts(seen, "rollout")[1]) == (0, 0)
+    assert (attempts(seen, "trainer"), attempts(seen, "rollout")) == ((2, 0, 0), (4 + len(replaced), 0, 0))
+    for index in replaced:
+        assert f"zero-rollout-{index} on node {node} was ended from outside" in job.wait_event("RolloutReplaced", f"rollout-{index}")
     job.assert_settled(made=6 + 2 + len(replaced))
+
+
+def test_a_rollout_pod_whose_node_is_wanted_is_replaced_and_is_no_failure(job: ClusterJob, kubelet: FakeKubelet) -> None:
+    kubelet.script("*-rollout-*", SLOW_TO_GO)
+    before = job.run({"failurePolicy": {"rollout": {"maxRestarts": 0}}}).pods()
+    kubelet.preempt(job.pod("rollout", 0))
+    kubelet.evict(job.pod("rollout", 1))
+    after = job.wait_pods(job.wanted(replaced={0: 1, 1: 1}))
+    assert {name for name in after if after[name] == before[name]} == set(job.wanted(rollouts=0))
+    job.wait_condition("RolloutsReady", "True", "AllReady")
+    assert attempts(job.status(), "rollout") == (4, 0, 0)
+    assert job.events()["RolloutReplaced"].count("was ended from outside") == 2
+    job.assert_settled(made=6)
 
 
 def test_a_node_that_is_lost_holds_the_gang_until_its_pods_are_given_up(job: ClusterJob, kubelet: FakeKubelet) -> None:
@@ -177,11 +195,13 @@ def test_a_node_that_is_lost_holds_the_gang_until_its_pods_are_given_up(job: Clu
 
 
 def test_a_pod_that_somebody_deletes_comes_back_and_is_no_failure(job: ClusterJob, kubelet: FakeKubelet) -> None:
-    job.run()
+    before = job.run().pods()
     job.api.delete("pods", job.pod("rollout", 0), namespace=job.namespace)
-    job.wait_pods(job.wanted(replaced={0: 1}))
+    job.api.wait_gone("pods", job.pod("rollout", 0), namespace=job.namespace, uid=before[job.pod("rollout", 0)].uid)
+    after = job.wait_pods(job.wanted())
+    assert {name for name in after if after[name] != before[name]} == {job.pod("rollout", 0)}
     job.api.delete("pods", job.pod("trainer", 0), namespace=job.namespace, grace=0)
-    job.wait_pods(job.wanted(attempt=1, replaced={0: 1}))
+    job.wait_pods(job.wanted(attempt=1))
     seen = job.wait_summary("Running")
     assert (attempts(seen, "trainer")[1], attempts(seen, "rollout")[1]) == (0, 0)
     job.assert_settled(made=7)
@@ -259,7 +279,7 @@ def test_a_spent_budget_fails_the_job_and_names_the_field(job: ClusterJob, kubel
 
 def test_a_new_checkpoint_gives_the_budget_back(job: ClusterJob, kubelet: FakeKubelet) -> None:
     job.run({"failurePolicy": {"trainer": {"maxRestarts": 1}}}, checkpoints=saved(5))
-    for failure in (1, 2, 3):
+    for failure in (1, 2):
         kubelet.fail(job.pod("trainer", 0), 3, LOST)
         job.wait_pods(job.wanted(attempt=failure))
         assert attempts(job.wait_summary("Running"), "trainer") == (failure + 1, failure, 1)
@@ -267,7 +287,7 @@ def test_a_new_checkpoint_gives_the_budget_back(job: ClusterJob, kubelet: FakeKu
         seen = job.report(step, checkpoints=saved(5, step))
         assert attempts(seen, "trainer") == (failure + 1, failure, 0)
         assert seen["lastCheckpointStep"] == step
-    job.assert_settled(made=10)
+    job.assert_settled(made=8)
 
 
 def test_a_rollout_pod_without_budget_is_given_up_until_the_next_checkpoint(job: ClusterJob, kubelet: FakeKubelet) -> None:

@@ -42,7 +42,7 @@ def ending_of(pod: PodRecord, settings: JobSettings) -> Ending:
     if pod.reason == "OOMKilled":
         return Ending("outOfMemory", OUT_OF_MEMORY, _out_of_memory(pod, settings, "was killed for memory"))
     if pod.disrupted or pod.exit_code == ExitCode.PREEMPTED:
-        return Ending("interruption", "Preempted", _interrupted(pod))
+        return Ending("interruption", "Preempted", interrupted(pod))
     told = f": {_first_line(result.message) if result is not None else _last_line(pod.message)}".rstrip(": ")
     if result is not None and result.reason == OUT_OF_MEMORY:
         return Ending("outOfMemory", OUT_OF_MEMORY, _out_of_memory(pod, settings, f"ran out of memory ({_first_line(result.message)})"))
@@ -58,7 +58,8 @@ def first_cause(endings: list[Ending]) -> Ending:
     return min(endings, key=lambda ending: _SEVERITY.index(ending.kind))
 
 
-def _interrupted(pod: PodRecord) -> str:
+def interrupted(pod: PodRecord) -> str:
+    """Of a pod that the cluster took away."""
     node = f" on node {pod.node}" if pod.node else ""
     return f"{pod.name}{node} was ended from outside ({pod.reason or 'preempted'})"
 

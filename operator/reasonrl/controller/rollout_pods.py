@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from reasonrl.api.names import pod_name
 from reasonrl.controller.actions import Delete, Happening
-from reasonrl.controller.endings import Ending, ending_of
+from reasonrl.controller.endings import Ending, ending_of, interrupted
 from reasonrl.controller.failure_policy import Finish, wait_after_interruption
 from reasonrl.controller.ledger import Attempts, Ledger, role_budget_field
 from reasonrl.controller.records import PodRecord
@@ -45,7 +45,9 @@ def change_rollouts(situation: Situation, ledger: Ledger, *, wanted: int, templa
         pod = by_index.get(index)
         if pod is None:
             _create_when_due(situation, change, index)
-        elif not pod.deleting and ended(pod):
+        elif pod.deleting:
+            _note_disruption(situation, change, pod)
+        elif ended(pod):
             _replace_ended(situation, change, pod)
     # The highest indexes go first, and all that are too many at once: the pool has their requests answered by the others.
     surplus = sorted((pod for pod in situation.rollouts if pod.index >= wanted and not pod.deleting), key=lambda pod: -pod.index)
@@ -67,6 +69,18 @@ def _create_when_due(situation: Situation, change: RolloutChange, index: int) ->
         change.wakes.append(attempts.not_before)
     elif pod_name(situation.job.key.name, "rollout", index) not in situation.strangers:
         change.missing.append(index)
+
+
+def _note_disruption(situation: Situation, change: RolloutChange, pod: PodRecord) -> None:
+    """Of a pod that a drain or a preemption takes away: nobody's fault, but somebody will ask why it is gone. Without that mark it may well
+    be gone by our own hand."""
+    if not pod.disrupted or situation.ledger.of_rollout(pod.index).wanted > pod.attempt:
+        return
+    attempts = change.ledger.of_rollout(pod.index).at_least(pod.attempt)
+    wait = wait_after_interruption(pod, situation.settings.budgets["rollout"], situation.now)
+    change.ledger = change.ledger.with_rollout(pod.index, attempts.interrupted("Preempted", wait=wait, now=situation.now), counted=False)
+    message = f"{interrupted(pod)}; only this pod is replaced, and training goes on with the others (not counted as a failure)"
+    change.happenings.append(Happening(type="Normal", reason="RolloutReplaced", message=message))
 
 
 def _replace_ended(situation: Situation, change: RolloutChange, pod: PodRecord) -> None:

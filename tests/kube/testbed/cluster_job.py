@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from reasonrl.api import names
 from reasonrl.api.status import parse_job_status
 from testbed.audit import AuditTrail
 from testbed.client import Client
-from testbed.deadline import wait_for
+from testbed.deadline import DeadlinePassed, wait_for
 from testbed.fake_kubelet import FakeKubelet
 from testbed.operator_process import OperatorProcess
 from testbed.pod_script import run_status
@@ -169,8 +170,20 @@ class ClusterJob:
             seen = self.pods(role)
             return {name: pod.attempt for name, pod in seen.items()} == dict(wanted) and all(pod.alive for pod in seen.values())
 
-        wait_for(probe, deadline=deadline, what=f"{self.name} has exactly the pods {dict(wanted)}; it had {seen}", every=0.05)
+        try:
+            wait_for(probe, deadline=deadline, every=0.05)
+        except DeadlinePassed:
+            raise DeadlinePassed(f"{self.name} should have the pods {dict(wanted)} within {deadline:g} s; it has {seen}") from None
         return seen
+
+    def wait_pods_left(self, wanted: set[str], *, deadline: float = WAIT_SECONDS) -> None:
+        """Until exactly these pods are left, all of them ended: what remains of a finished job, for its logs."""
+
+        def probe() -> bool:
+            pods = self.pods()
+            return set(pods) == wanted and not any(pod.alive for pod in pods.values())
+
+        wait_for(probe, deadline=deadline, what=f"of {self.name} only the ended pods {sorted(wanted)} are left", every=0.05)
 
     def wanted(
         self, *, trainers: int = 2, rollouts: int = 2, attempt: int = 0, replaced: Mapping[int, int] | None = None
@@ -210,29 +223,23 @@ class ClusterJob:
 
         return wait_for(probe, deadline=WAIT_SECONDS, what=f"event {reason} of {self.name} says {text!r}", every=0.1)
 
-    def creations(self) -> int:
-        """Pods that the API server was asked to create for this job and created, by its audit log."""
-        return sum(
-            call.verb == "create" and call.resource == "pods" and call.code == 201
-            for call in self.calls.calls(user="admin", namespace=self.namespace)
-            if call.name.startswith(f"{self.name}-")
-        )
+    def creations(self) -> list[str]:
+        """Names of the pods that were created for this job, once for each time, by the API server's audit log."""
+        own = tuple(f"{self.name}-{role}-" for role in names.ROLES)
+        asked = self.calls.calls(user="admin", namespace=self.namespace)
+        created = (call.name for call in asked if (call.verb, call.resource, call.code) == ("create", "pods", 201))
+        return [name for name in created if name.startswith(own)]
 
     def assert_settled(self, *, made: int) -> None:
-        """The operator looks at the job once more and finds nothing to do; in all its life `made` pods were created."""
+        """The operator looks at the job once more and finds nothing to do; in all the job's life `made` pods were created."""
         self._nudges += 1
         before, pods = self.operator.looks(), self.pods()
         self.annotate("example.com/nudge", str(self._nudges))
         wait_for(lambda: self.operator.looks() > before and not self.operator.busy(), deadline=WAIT_SECONDS, what="another look")
         assert self.pods() == pods, "a look at a job in order changes its pods"
-        assert sum(self.kubelet.made(name, namespace=self.namespace) for name in self._ever()) == made == self.creations()
-
-    def _ever(self) -> set[str]:
-        return {
-            call.name
-            for call in self.calls.calls(user="admin", namespace=self.namespace)
-            if call.resource == "pods" and call.verb == "create"
-        }
+        created = self.creations()
+        assert len(created) == made, f"not {made} pods but {sorted(created)} were created"
+        assert {name: self.kubelet.made(name) for name in created} == Counter(created)
 
 
 def condition(status: Mapping[str, Any], type_: str) -> dict[str, Any]:
