@@ -1,0 +1,85 @@
+"""The operator under load: many jobs at once on one real API server, with nodes that are played.
+
+    python benchmarks/operator_scale.py [--jobs 1000] [--trainers 4] [--rollouts 4] [--scenarios plain kills restart] [--output FILE]
+
+Each scenario has a control plane of its own (etcd, kube-apiserver), fake nodes and one `reasonrl operator`, all on this machine:
+
+- plain: jobs are created as fast as four clients can; all run, run on for a while, and all succeed.
+- kills: the same, and a tenth of all pods is killed at the same moment while they run.
+- restart: the operator gets SIGKILL when half of the pods are made; another starts at once and has to wait for the lease to run out.
+
+At the end of each, every pod is compared with what the jobs ask for, and the audit log with what may have been made: a scenario that ends
+wrong exits with 1. Calls are counted from the API server's audit log, CPU and memory from /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+SCENARIOS = ("plain", "kills", "restart")
+NAMESPACES = 10
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="the operator under load on a real API server")
+    parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--trainers", type=int, default=4, help="trainer pods of each job")
+    parser.add_argument("--rollouts", type=int, default=4, help="rollout pods of each job")
+    parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    parser.add_argument("--steady", type=float, default=20.0, help="seconds for which all jobs just run")
+    parser.add_argument("--deadline", type=float, default=900.0, help="seconds for each thing that is waited for")
+    parser.add_argument("--operator-option", action="append", default=[], metavar="OPTION", help="for `reasonrl operator`: --workers=32")
+    parser.add_argument("--profile", type=Path, metavar="DIRECTORY", help="py-spy's view of the operator in each scenario, where installed")
+    parser.add_argument("--keep-logs", action="store_true", help="leave logs and the audit log in the temporary directory")
+    parser.add_argument("--output", type=Path, help="write what was measured as JSON")
+    arguments = parser.parse_args()
+    # The testbed is a package of the tests, which no installation brings along.
+    sys.path.insert(0, str(ROOT / "tests" / "kube"))
+    return run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from testbed.child_process import ProcessEnded
+    from testbed.client import ApiError
+    from testbed.deadline import DeadlinePassed
+
+    from operator_scale_check import Fleet
+    from operator_scale_measure import WrongEnd
+    from operator_scale_rig import rig
+    from operator_scale_scenario import Load, run_scenario
+    from operator_scale_table import show
+
+    jobs = tuple((f"team-{number % NAMESPACES}", f"job-{number:04d}") for number in range(arguments.jobs))
+    fleet = Fleet(jobs=jobs, trainers=arguments.trainers, rollouts=arguments.rollouts)
+    load = Load(steady=arguments.steady, deadline=arguments.deadline, profile=arguments.profile)
+    results: list[dict[str, Any]] = []
+    for name in arguments.scenarios:
+        try:
+            with rig(fleet, operator_options=arguments.operator_option, keep=arguments.keep_logs) as parts:
+                results.append(run_scenario(name, parts, fleet, load))
+        except (WrongEnd, ProcessEnded, DeadlinePassed, ApiError) as error:
+            results.append({"scenario": name, "jobs": len(jobs), "pods": fleet.pods, "wrong": str(error)})
+            print(f"{name}: WRONG: {error}", file=sys.stderr, flush=True)
+    report = {
+        "trainers": fleet.trainers,
+        "rollouts": fleet.rollouts,
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.release()},
+        "results": results,
+    }
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+    right = [result for result in results if "wrong" not in result]
+    show(right, fleet)
+    return 0 if len(right) == len(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,325 @@
+"""One scenario of the scale benchmark, from the first job created to the last one succeeded, with a check of every pod on the way."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from testbed.pod_script import run_result
+
+from operator_scale_check import Fleet, Killed, check_ended, check_running
+from operator_scale_measure import AuditLog, Check, JobWatch, Key, Usage, WrongEnd, calls_between, calls_of_jobs, percentile
+from operator_scale_rig import Rig, job_manifest
+from reasonrl.api import names
+
+KILLED_SHARE = 0.1
+SAY_EVERY = 5.0
+SAMPLE_EVERY = 0.5
+IN_FLIGHT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How a scenario is run. Times are seconds."""
+
+    creators: int = 4
+    steady: float = 20.0
+    deadline: float = 900.0
+    seed: int = 0
+    profile: Path | None = None
+
+
+@dataclass(slots=True)
+class Meter:
+    """Samples of the operator while something is waited for, and a word to who looks on."""
+
+    rig: Rig
+    audit: AuditLog
+    jobs: JobWatch
+    title: str
+    began: float = field(default_factory=time.time)
+    samples: list[dict[str, float]] = field(default_factory=list)
+    _sampled: float = 0.0
+    _said: float = 0.0
+
+    def tick(self) -> None:
+        now = time.time()
+        if now - self._sampled < SAMPLE_EVERY:
+            return
+        self._sampled = now
+        self.audit.read()
+        usage = self.rig.operator.usage()
+        self.samples.append(
+            {
+                "seconds": round(now - self.began, 2),
+                "pods": self.audit.pods,
+                "cpu": round(usage.cpu, 2),
+                "residentMiB": round(usage.resident, 1),
+                "peakMiB": round(usage.peak, 1),
+            }
+        )
+        if now - self._said >= SAY_EVERY:
+            self._said = now
+            self.say(
+                f"{self.audit.pods} pods made, jobs {dict(self.jobs.states())}, operator {usage.cpu:.1f} s CPU, {usage.resident:.0f} MiB"
+            )
+
+    def say(self, text: str) -> None:
+        print(f"[{self.title} {time.time() - self.began:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+    def mark(self) -> tuple[Usage, Counter[str], float]:
+        self.audit.read()
+        return self.rig.operator.usage(), self.audit.calls.copy(), time.time()
+
+
+def run_scenario(name: str, rig: Rig, fleet: Fleet, load: Load) -> dict[str, Any]:
+    """What was measured. WrongEnd where anything ended otherwise than it must."""
+    assert rig.plane.audit_log is not None
+    audit = AuditLog(rig.plane.audit_log)
+    jobs = JobWatch(rig.plane.client())
+    rig.operator.start()
+    rig.operator.wait_leading()
+    meter = Meter(rig, audit, jobs, f"{name} {len(fleet.jobs)}×({fleet.trainers}+{fleet.rollouts})")
+    killed = Killed()
+    start_usage, start_calls, began = meter.mark()
+    meter.say(f"the operator leads, after {start_usage.cpu:.2f} s of CPU, with {start_usage.resident:.0f} MiB; pid {_pid(rig)}")
+    if load.profile is not None:
+        _profile(rig, load.profile / f"{name}.txt")
+    result: dict[str, Any] = {"scenario": name, "jobs": len(fleet.jobs), "pods": fleet.pods, "start": _usage(start_usage)}
+    with ThreadPoolExecutor(load.creators) as pool:
+        creating = pool.submit(_create_jobs, rig, fleet, load)
+        if name == "restart":
+            result["restart"] = _restart_half_way(rig, fleet, meter, load)
+        all_running = jobs.wait(dict.fromkeys(fleet.jobs, _runs(fleet)), deadline=load.deadline, tick=meter.tick)
+        created_in = creating.result()
+    usage, calls, _ = meter.mark()
+    assert audit.last_pod is not None
+    shown = jobs.reached["Running"]
+    result |= {
+        "jobsCreatedSeconds": round(created_in, 2),
+        "lastPodSeconds": round(audit.last_pod - began, 2),
+        "podsPerSecond": round(fleet.pods / (audit.last_pod - began), 1),
+        "allRunningSeconds": round(max(shown.values()) - began, 2),
+        "allReadySeconds": round(all_running - began, 2),
+        "createdToRunning": {
+            str(share): round(percentile((shown[job] - jobs.reached["new"].get(job, began) for job in fleet.jobs), share), 2)
+            for share in (0.5, 0.95, 1.0)
+        },
+        "peakMiBAtPods": _peaks(meter, fleet),
+    }
+    result["untilRunning"] = _part(fleet, (start_usage, start_calls), (usage, calls))
+    meter.say("all run, and every pod is ready")
+    if load.steady:
+        result["steady"] = _steady(meter, fleet, load)
+    check_running(rig.api, fleet, audit, killed)
+    if name == "kills":
+        result["kills"] = _kill(rig, fleet, meter, killed, load)
+    result["end"] = _succeed(rig, fleet, meter, load)
+    usage, calls, _ = meter.mark()
+    check_ended(rig.api, fleet, audit, killed)
+    result["inAll"] = _part(fleet, (start_usage, start_calls), (usage, calls))
+    result |= {"refused": dict(audit.refused), "statusUpdatesSeen": jobs.updates, "kubelet": rig.kubelet.close(), "samples": meter.samples}
+    _check_log(rig)
+    meter.say("ended as it must")
+    return result
+
+
+def _create_jobs(rig: Rig, fleet: Fleet, load: Load) -> float:
+    began = time.monotonic()
+
+    def create(job: Key) -> None:
+        rig.api.create(job_manifest(job, trainers=fleet.trainers, rollouts=fleet.rollouts))
+
+    with ThreadPoolExecutor(load.creators) as pool:
+        list(pool.map(create, fleet.jobs))
+    return time.monotonic() - began
+
+
+def _runs(fleet: Fleet) -> Check:
+    def check(status: dict[str, Any]) -> bool:
+        return (
+            status.get("summary") == "Running"
+            and status["trainers"]["ready"] == fleet.trainers
+            and status["rollouts"]["ready"] == fleet.rollouts
+        )
+
+    return check
+
+
+def _restart_half_way(rig: Rig, fleet: Fleet, meter: Meter, load: Load) -> dict[str, Any]:
+    """Kills the operator when half of the pods are made, and starts another at once, which has to wait for the lease to run out."""
+    until = time.monotonic() + load.deadline
+    while meter.audit.pods < fleet.pods / 2:
+        if time.monotonic() > until:
+            raise WrongEnd(f"half of the pods were not there after {load.deadline:g} s")
+        time.sleep(0.02)
+        meter.audit.read()
+    rig.operator.kill()
+    killed = time.time()
+    rig.operator.start()
+    # What was on its way when the process died is still carried out by the API server.
+    time.sleep(IN_FLIGHT_SECONDS)
+    meter.audit.read()
+    made = meter.audit.pods
+    meter.say(f"killed the operator with {made} of {fleet.pods} pods made")
+    while meter.audit.pods == made:
+        if time.monotonic() > until:
+            raise WrongEnd(f"the second operator made no pod within {load.deadline:g} s")
+        time.sleep(0.05)
+        meter.tick()
+    return {"podsMade": made, "secondsToNextPod": round(time.time() - killed, 2)}
+
+
+def _steady(meter: Meter, fleet: Fleet, load: Load) -> dict[str, Any]:
+    """What it costs when nothing happens but that runs go on."""
+    before, calls_before, began = meter.mark()
+    while time.time() < began + load.steady:
+        meter.tick()
+        time.sleep(0.25)
+    after, calls_after, ended = meter.mark()
+    seconds = ended - began
+    calls = calls_between(calls_before, calls_after)
+    return {
+        "seconds": round(seconds, 1),
+        "cpuShare": round((after.cpu - before.cpu) / seconds, 4),
+        "callsPerSecond": round(calls_of_jobs(calls) / seconds, 2),
+        "calls": dict(calls),
+    }
+
+
+def _kill(rig: Rig, fleet: Fleet, meter: Meter, killed: Killed, load: Load) -> dict[str, Any]:
+    """Kills a tenth of all pods at the same moment (exit code 137), and waits until every job runs in full again and says why."""
+    chosen = list(_choose(fleet, killed, random.Random(load.seed)))
+    before, calls_before, began = meter.mark()
+    killed.uids |= set(rig.kubelet.end_pods(chosen, exit_code=137))
+    reported = time.time()
+    checks = {job: _recovered(fleet, killed, job) for job in fleet.jobs}
+    recovered = meter.jobs.wait(checks, deadline=load.deadline, tick=meter.tick)
+    after, calls_after, _ = meter.mark()
+    check_running(rig.api, fleet, meter.audit, killed)
+    meter.say(f"{len(chosen)} pods killed, {len(killed.again)} made again, all right again after {recovered - began:.1f} s")
+    calls = calls_between(calls_before, calls_after)
+    return {
+        "killed": len(chosen),
+        "madeAgain": len(killed.again),
+        "jobsHit": len(killed.trainers.keys() | killed.rollouts.keys()),
+        "reportedSeconds": round(reported - began, 2),
+        "recoveredSeconds": round(recovered - began, 2),
+        "podsPerSecond": round(len(killed.again) / (recovered - began), 1),
+        "callsPerPodMadeAgain": round(calls_of_jobs(calls) / len(killed.again), 2),
+        "cpuMsPerPodMadeAgain": round(1000 * (after.cpu - before.cpu) / len(killed.again), 2),
+        "calls": dict(calls),
+    }
+
+
+def _choose(fleet: Fleet, killed: Killed, dice: random.Random) -> Iterator[Key]:
+    every = [(job, pod) for job in fleet.jobs for pod in fleet.pods_of(job)]
+    for job, pod in sorted(dice.sample(every, max(1, round(KILLED_SHARE * len(every))))):
+        if pod[1].startswith(f"{job[1]}-trainer-"):
+            killed.trainers[job] += 1
+            killed.again |= {(job[0], names.pod_name(job[1], "trainer", index)) for index in range(fleet.trainers)}
+        else:
+            killed.rollouts[job] += 1
+            killed.again.add(pod)
+        yield pod
+
+
+def _recovered(fleet: Fleet, killed: Killed, job: Key) -> Check:
+    """The job runs in full, and its books have the failures: one of the gang, however many of it died, one for each rollout pod."""
+    runs, of_trainers, of_rollouts = _runs(fleet), min(killed.trainers[job], 1), killed.rollouts[job]
+
+    def check(status: dict[str, Any]) -> bool:
+        if not runs(status):
+            return False
+        attempts = status["attempts"]
+        return attempts["trainer"]["failures"] == of_trainers and attempts["rollout"]["failures"] == of_rollouts
+
+    return check
+
+
+def _succeed(rig: Rig, fleet: Fleet, meter: Meter, load: Load) -> dict[str, Any]:
+    """All trainers end their runs at the same moment; the operator says so and takes the rollout pods away."""
+    leaders = [(namespace, names.pod_name(job, "trainer", index)) for namespace, job in fleet.jobs for index in range(fleet.trainers)]
+    before, calls_before, began = meter.mark()
+    rig.kubelet.end_pods(leaders, exit_code=0, message=run_result(exit_code=0, reason="Completed", step=1000, checkpoint_step=1000))
+    reported = time.time()
+    succeeded = meter.jobs.wait(
+        dict.fromkeys(fleet.jobs, lambda status: status.get("summary") == "Succeeded"), deadline=load.deadline, tick=meter.tick
+    )
+    _wait_quiet(meter, load)
+    after, calls_after, ended = meter.mark()
+    meter.say(f"all succeeded after {succeeded - began:.1f} s, nothing runs after {ended - began:.1f} s")
+    return {
+        "reportedSeconds": round(reported - began, 2),
+        "allSucceededSeconds": round(succeeded - began, 2),
+        "quietSeconds": round(ended - began, 2),
+    } | _part(fleet, (before, calls_before), (after, calls_after))
+
+
+def _wait_quiet(meter: Meter, load: Load) -> None:
+    """Until the operator has asked for nothing of a job for two seconds."""
+    until = time.monotonic() + load.deadline
+    calls, since = -1, time.monotonic()
+    while time.monotonic() < since + 2.0:
+        if time.monotonic() > until:
+            raise WrongEnd(f"the operator still makes calls {load.deadline:g} s after the end")
+        meter.tick()
+        time.sleep(0.25)
+        now = calls_of_jobs(meter.audit.calls)
+        if now != calls:
+            calls, since = now, time.monotonic()
+
+
+def _part(fleet: Fleet, before: tuple[Usage, Counter[str]], after: tuple[Usage, Counter[str]]) -> dict[str, Any]:
+    calls = calls_between(before[1], after[1])
+    jobs = len(fleet.jobs)
+    return {
+        "callsPerJob": round(calls_of_jobs(calls) / jobs, 2),
+        "eventsPerJob": round(sum(count for call, count in calls.items() if call.endswith(" events")) / jobs, 2),
+        "cpuMsPerJob": round(1000 * (after[0].cpu - before[0].cpu) / jobs, 2),
+        "calls": dict(calls.most_common()),
+    } | _usage(after[0])
+
+
+def _usage(usage: Usage) -> dict[str, float]:
+    return {"cpuSeconds": round(usage.cpu, 2), "residentMiB": round(usage.resident, 1), "peakMiB": round(usage.peak, 1)}
+
+
+def _peaks(meter: Meter, fleet: Fleet) -> dict[str, float]:
+    """The peak of memory when each thousand of pods had been made."""
+    found: dict[str, float] = {}
+    for sample in meter.samples:
+        for thousands in range(1000, fleet.pods + 1, 1000):
+            if sample["pods"] >= thousands:
+                found.setdefault(str(thousands), sample["peakMiB"])
+    return found
+
+
+def _check_log(rig: Rig) -> None:
+    wrong = [line for line in rig.operator.log().splitlines() if "Traceback" in line or " ERROR " in line or " CRITICAL " in line]
+    if wrong:
+        raise WrongEnd(f"the operator's log has errors: {wrong[:3]}")
+
+
+def _profile(rig: Rig, path: Path) -> None:
+    """Until the process ends: stacks, one a line, with how often each was seen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program = shutil.which("py-spy")
+    if program is None:
+        raise WrongEnd("--profile needs py-spy: pip install py-spy")
+    command = [program, "record", "--pid", str(_pid(rig)), "--format", "raw", "--rate", "200", "--output", str(path)]
+    subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _pid(rig: Rig) -> int:
+    assert rig.operator.child is not None
+    return rig.operator.child.pid
