@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,15 +22,21 @@ from kubernetes.aio.client.configuration import Configuration
 from reasonrl.api import names
 from reasonrl.controller.actions import Plan
 from reasonrl.controller.api_errors import NotLeading
-from reasonrl.controller.api_login import load_login
+from reasonrl.controller.api_login import LoginError, load_login
 from reasonrl.controller.engine_room import EngineRoom, Options
 from reasonrl.controller.kinds import CLUSTER_RUNTIME, RUNTIME, Kind
 from reasonrl.controller.lease import LeaseLost
 from reasonrl.controller.records import Observed
+from reasonrl.controller.work_queue import BackOff
 
 logger = logging.getLogger(__name__)
 LOST_LEASE = 75
 """The exit code of a process that may not act any longer."""
+
+
+_BACK_OFF = BackOff(first=1.0, cap=30.0)
+_MOST_STARTS = 8
+_LONG_ENOUGH = 600.0
 
 
 class OperatorFailed(Exception):
@@ -36,7 +44,29 @@ class OperatorFailed(Exception):
 
 
 async def run_operator(options: Options, plan: Callable[[Observed], Plan]) -> None:
-    """Runs until a signal ends it. LoginError where there is no API server to go to, OperatorFailed where a part broke."""
+    """Runs until a signal ends it. LoginError where there is no API server to go to, OperatorFailed where a part broke.
+
+    Kopf ends with what its watches cannot bear, such as an HTTP 410, and with it everything that began under it. Then all begins anew, with
+    the lease given back in between, so that a second replica goes on at once.
+    """
+    failures = 0
+    while True:
+        started = time.monotonic()
+        try:
+            await _run_under_kopf(options, plan)
+            return
+        except (LoginError, OperatorFailed):
+            raise
+        except Exception as error:
+            failures = 1 if time.monotonic() - started > _LONG_ENOUGH else failures + 1
+            if failures >= _MOST_STARTS:
+                raise OperatorFailed(f"Kopf ended {failures} times in a row, last by {type(error).__name__}: {error}") from error
+            wait = _BACK_OFF.seconds(failures, random.random())
+            logger.exception("Kopf ended; starting again in %.1f s", wait)
+            await asyncio.sleep(wait)
+
+
+async def _run_under_kopf(options: Options, plan: Callable[[Observed], Plan]) -> None:
     room = EngineRoom(
         options,
         await load_login(options.kubeconfig, options.context),
@@ -46,7 +76,7 @@ async def run_operator(options: Options, plan: Callable[[Observed], Plan]) -> No
     registry = kopf.OperatorRegistry()
     stop = asyncio.Event()
     running: list[asyncio.Task[None]] = []
-    failures: list[BaseException] = []
+    broken: list[BaseException] = []
 
     async def run_room() -> None:
         try:
@@ -54,10 +84,10 @@ async def run_operator(options: Options, plan: Callable[[Observed], Plan]) -> No
         except BaseExceptionGroup as group:
             if group.subgroup((LeaseLost, NotLeading)) is not None:
                 _end_at_once(group)
-            failures.append(group)
+            broken.append(group)
             logger.error("a part of the operator ended", exc_info=group)
         except OSError as error:
-            failures.append(error)
+            broken.append(error)
             logger.error("the operator could not start: %s", error)
         finally:
             stop.set()
@@ -71,7 +101,8 @@ async def run_operator(options: Options, plan: Callable[[Observed], Plan]) -> No
     async def end(**_: Any) -> None:
         for task in running:
             task.cancel()
-        await asyncio.wait(running, timeout=5.0)
+        if running:
+            await asyncio.wait(running, timeout=5.0)
         await room.close()
 
     @kopf.on.login(registry=registry)
@@ -87,8 +118,8 @@ async def run_operator(options: Options, plan: Callable[[Observed], Plan]) -> No
         namespaces=options.namespaces,
         stop_flag=stop,
     )
-    if failures:
-        raise OperatorFailed(f"the operator ended because a part of it broke: {failures[0]}") from failures[0]
+    if broken:
+        raise OperatorFailed(f"the operator ended because a part of it broke: {broken[0]}") from broken[0]
 
 
 def _watch_blueprints(registry: kopf.OperatorRegistry, room: EngineRoom, kind: Kind) -> None:
