@@ -24,7 +24,8 @@ number of pods from here and the GPUs of each from there, and neither would be b
 - name: colocated
   expression: object.spec.?rollout.?placement.orValue('Disaggregated') == 'Colocated'
 - name: gpus
-  expression: variables.trainers * variables.trainerGpus + (variables.colocated ? 0 : variables.rollouts * variables.rolloutGpus)
+  expression: >-
+    variables.trainers * variables.trainerGpus + (variables.colocated ? 0 : variables.rollouts * variables.rolloutGpus)
 {{- end -}}
 
 {{- /* One check: a dict of `check`, `message` (CEL, a string) and `advice`. */ -}}
