@@ -1,4 +1,4 @@
-"""The rows of the failure table that begin inside a run, or in the operator: a stage that never ends, bad health, an operator that is away."""
+"""The rows of the failure table that begin inside a run, or in the operator: a stage without end, bad health, no operator."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ def signal(action: str, *, name: str = "RewardCollapse", state: str = "critical"
 
 def test_a_run_that_stands_still_is_restarted_as_a_gang_and_it_counts(new_job: NewJob, kubelet: FakeKubelet) -> None:
     """Three jobs at once, because each takes the half minute: one stalls, one stalls without a budget, one does not come up."""
-    stalled = new_job("stalled").run()
-    spent = new_job("spent").run({"failurePolicy": {"trainer": {"maxRestarts": 0}}})
     kubelet.hold("slow-trainer-1")
     slow = new_job("slow").create({"failurePolicy": {"startDeadlineSeconds": 1}})
+    stalled = new_job("stalled").run()
+    spent = new_job("spent").run({"failurePolicy": {"trainer": {"maxRestarts": 0}}})
     rollouts = stalled.pods("rollout")
     for job in (stalled, spent):
         job.say(5, stage="update", stageStarted=time.time() - 700.0, stageDeadlineSeconds=600.0)
         suspected = job.wait_condition("Stalled", "Unknown", "Suspected")
         assert "in stage update of step 5 for longer than" in suspected["message"]
         assert job.status()["summary"] == "Running", "nothing is done on a suspicion"
+    late = slow.wait_condition("Stalled", "True", "StartDeadlineExceeded", deadline=CONFIRM_SECONDS)
+    assert "slow-trainer-1: 0/1 nodes are available" in late["message"]
+    kubelet.release("slow-trainer-1")
     confirmed = stalled.wait_condition("Stalled", "True", "StageDeadlineExceeded", deadline=CONFIRM_SECONDS)
     assert "in stage update of step 5 for longer than" in confirmed["message"]
     stalled.wait_pods(stalled.wanted(attempt=1))
@@ -50,9 +53,6 @@ def test_a_run_that_stands_still_is_restarted_as_a_gang_and_it_counts(new_job: N
     assert "stage update of step 5" in outcome["message"]
     assert condition(spent.status(), "Stalled")["status"] == "True"
     spent.wait_pods_left(set())
-    late = slow.wait_condition("Stalled", "True", "StartDeadlineExceeded", deadline=CONFIRM_SECONDS)
-    assert "slow-trainer-1: 0/1 nodes are available" in late["message"]
-    kubelet.release("slow-trainer-1")
     slow.wait_pods(slow.wanted(attempt=1))
     assert attempts(slow.wait_status(lambda status: status["trainers"]["ready"] == 2, what="both trainers ready"), "trainer") == (2, 1, 1)
 
