@@ -63,6 +63,16 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
         "topologySpread": {"key": ""},
         "replicas": 1,
     },
+    "names that YAML takes for something else": {
+        "fullnameOverride": "123",
+        "nameOverride": "yes",
+        "watchNamespaces": ["123", "true"],
+        "serviceAccount": {"name": "1e3"},
+        "operator": {"leaseName": "0x1"},
+        "commonLabels": {"example.com/on": "off"},
+        "networkPolicy": {"enabled": True},
+        "admissionPolicy": {"enabled": True, "requireQueue": True},
+    },
     "crds that go with the release": {"crds": {"keep": False}, "fullnameOverride": "reasonrl"},
 }
 CLUSTER_WIDE = {
@@ -107,6 +117,8 @@ def test_every_object_is_labelled_named_and_placed(chart: Any, values: Mapping[s
     seen = set()
     for each in chart.objects(values):
         metadata = each["metadata"]
+        texts = [metadata["name"], metadata.get("namespace", ""), *metadata["labels"], *metadata["labels"].values()]
+        assert all(isinstance(text, str) for text in texts)
         assert metadata["labels"]["app.kubernetes.io/managed-by"] == "Helm"
         assert metadata["labels"]["app.kubernetes.io/instance"] == "rl"
         for key, value in values.get("commonLabels", {}).items():

@@ -26,8 +26,8 @@
 {{- end -}}
 
 {{- define "reasonrl.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "reasonrl.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "reasonrl.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
