@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from reasonrl.api import names
 from reasonrl.controller.actions import Create, Delete, Happening, Plan
 from reasonrl.controller.api_errors import Conflict, NotLeading
-from reasonrl.controller.apply import AT_ONCE, apply_plan
+from reasonrl.controller.apply import AT_ONCE, apply_plan, with_token
 from reasonrl.controller.caches import Caches
+from reasonrl.controller.children import GENERATED_TOKEN
 from reasonrl.controller.merge_patch import merge_patch
 from reasonrl.controller.metrics import Metrics
 from reasonrl.controller.reconcile import Engine, reconcile, work
@@ -455,3 +456,17 @@ def test_order_of_many_jobs_does_not_matter_to_what_is_known_of_each() -> None:
     children = caches.children(entry.record, now=0.0)
     assert [pod.name for pod in children.pods] == sorted(f"p{number}" for number in range(20))
     assert children.strangers == ("foreign",)
+
+
+def test_each_token_is_drawn_anew_where_the_plan_marks_it() -> None:
+    body = {"kind": "Secret", "stringData": {"token": GENERATED_TOKEN, "plain": "x"}}
+    first, second = with_token(body)["stringData"], with_token(body)["stringData"]
+    assert first["plain"] == "x"
+    assert len(first["token"]) >= 32
+    assert first["token"] != second["token"]
+    assert body["stringData"]["token"] == GENERATED_TOKEN
+
+
+def test_other_objects_are_sent_as_they_were_planned() -> None:
+    body = child("ConfigMap", "c")
+    assert with_token(body) is body

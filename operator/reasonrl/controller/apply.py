@@ -8,6 +8,7 @@ A step that fails does not keep the others from being tried; all failures are re
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from reasonrl.controller.actions import Create, Delete, Patch, Plan
 from reasonrl.controller.api_client import ApiClient
 from reasonrl.controller.api_errors import AlreadyExists, ApiError, Conflict, NotFound, NotLeading
 from reasonrl.controller.caches import Caches
+from reasonrl.controller.children import GENERATED_TOKEN
 from reasonrl.controller.kinds import kind_of
 from reasonrl.controller.object_record import owner_uid
 from reasonrl.controller.records import JobRecord
@@ -98,7 +100,7 @@ async def _create(work: _Work, step: Create) -> None:
     kind = kind_of(str(step.body["apiVersion"]), step.kind)
     namespace, name = work.job.key.namespace, str(step.body["metadata"]["name"])
     try:
-        made = await work.client.create(kind, step.body, namespace=namespace)
+        made = await work.client.create(kind, with_token(step.body), namespace=namespace)
         work.outcome.created += 1
     except AlreadyExists:
         made = await work.client.get(kind, namespace=namespace, name=name)
@@ -108,6 +110,16 @@ async def _create(work: _Work, step: Create) -> None:
             return
         work.outcome.adopted += 1
     work.caches.store_of(kind).put_own(made)
+
+
+def with_token(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object to send. A plan is a function of what is observed, so it cannot hold a secret: it marks the place, and the token is drawn
+    here, at the last moment, and kept nowhere but in the cluster."""
+    text = body.get("stringData")
+    if not isinstance(text, Mapping) or GENERATED_TOKEN not in text.values():
+        return body
+    drawn = {key: secrets.token_urlsafe(32) if value == GENERATED_TOKEN else value for key, value in text.items()}
+    return {**body, "stringData": drawn}
 
 
 async def _delete(work: _Work, step: Delete) -> None:
