@@ -35,6 +35,11 @@ def add_name_rules(root: Schema) -> None:
     )
     add_rule(
         root,
+        rule="self.metadata.name.matches('^[a-z]')",
+        message="metadata.name must begin with a letter, because the job's Service is named after it",
+    )
+    add_rule(
+        root,
         rule="!self.metadata.name.contains('.')",
         message="metadata.name must have no dots: the job's pods and its Service are named after it",
     )

@@ -31,6 +31,8 @@ def job_problems(job: ReasoningRLJob) -> list[Problem]:
                 f"has {len(job.metadata.name)} characters; at most {LONGEST_NAME}, because its pods are named after it",
             )
         )
+    if job.metadata.name[0].isdigit():
+        found.append(Problem("metadata.name", job.metadata.name, "must begin with a letter, because its Service is named after it"))
     found += future_field_problems(spec)
     found += model_problems(spec)
     found += data_problems(spec)
