@@ -3,6 +3,7 @@
 It takes one command a line on stdin, for many pods at once, and says on stdout when the API server knows:
 
     {"end": [["namespace", "pod"], …], "exitCode": 137, "message": ""}  →  {"ended": [uid, …]}
+    {"made": true}                                                      →  {"made": [["namespace", "pod", how many there were], …]}
 
 The end of stdin ends it; its last line says what it cost: `{"calls": {…}, "cpuSeconds": 12.3}`.
 """
@@ -54,7 +55,11 @@ async def play(kubeconfig: Path, *, in_flight: int) -> None:
         commands = asyncio.StreamReader(limit=2**24)
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
         while line := await commands.readline():
-            say({"ended": await end_pods(player, json.loads(line))})
+            command = json.loads(line)
+            if "end" in command:
+                say({"ended": await end_pods(player, command)})
+            else:
+                say({"made": [[*key, count] for key, count in player.made.items()]})
         usage = resource.getrusage(resource.RUSAGE_SELF)
         problems = [repr(error) for error in player.errors]
         say({"calls": dict(api.calls), "cpuSeconds": round(usage.ru_utime + usage.ru_stime, 2), "errors": problems})

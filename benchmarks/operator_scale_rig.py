@@ -89,11 +89,12 @@ class Kubelet:
 
     def end_pods(self, pods: Sequence[tuple[str, str]], *, exit_code: int, message: str = "") -> list[str]:
         """The UIDs of the pods whose containers have ended."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"end": list(pods), "exitCode": exit_code, "message": message}) + "\n")
-        self._process.stdin.flush()
-        ended: list[str] = self._answer()["ended"]
+        ended: list[str] = self._ask({"end": list(pods), "exitCode": exit_code, "message": message})["ended"]
         return ended
+
+    def made(self) -> dict[tuple[str, str], int]:
+        """How many pods of each name there have ever been."""
+        return {(namespace, name): count for namespace, name, count in self._ask({"made": True})["made"]}
 
     def close(self) -> dict[str, Any]:
         """What it cost."""
@@ -108,6 +109,12 @@ class Kubelet:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait(10)
+
+    def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -16,7 +16,7 @@ from typing import Any
 
 from testbed.pod_script import run_result
 
-from operator_scale_check import Fleet, Killed, check_ended, check_running
+from operator_scale_check import Fleet, Killed, check_children, check_ended, check_made, check_running, list_pods
 from operator_scale_measure import AuditLog, Check, JobWatch, Key, Usage, WrongEnd, calls_between, calls_of_jobs, percentile
 from operator_scale_rig import Rig, job_manifest
 from reasonrl.api import names
@@ -120,17 +120,25 @@ def run_scenario(name: str, rig: Rig, fleet: Fleet, load: Load) -> dict[str, Any
     meter.say("all run, and every pod is ready")
     if load.steady:
         result["steady"] = _steady(meter, fleet, load)
-    check_running(rig.api, fleet, audit, killed)
+    _check_running(rig, fleet, audit, killed)
     if name == "kills":
         result["kills"] = _kill(rig, fleet, meter, killed, load)
     result["end"] = _succeed(rig, fleet, meter, load)
     usage, calls, _ = meter.mark()
-    check_ended(rig.api, fleet, audit, killed)
+    check_ended(list_pods(rig.api, fleet.namespaces), fleet)
+    check_made(rig.kubelet.made(), audit.created, fleet, killed)
     result["inAll"] = _part(fleet, (start_usage, start_calls), (usage, calls))
     result |= {"refused": dict(audit.refused), "statusUpdatesSeen": jobs.updates, "kubelet": rig.kubelet.close(), "samples": meter.samples}
     _check_log(rig)
     meter.say("ended as it must")
     return result
+
+
+def _check_running(rig: Rig, fleet: Fleet, audit: AuditLog, killed: Killed) -> None:
+    audit.read()
+    check_running(list_pods(rig.api, fleet.namespaces), fleet, killed)
+    check_children(rig.api, fleet)
+    check_made(rig.kubelet.made(), audit.created, fleet, killed)
 
 
 def _create_jobs(rig: Rig, fleet: Fleet, load: Load) -> float:
@@ -205,7 +213,7 @@ def _kill(rig: Rig, fleet: Fleet, meter: Meter, killed: Killed, load: Load) -> d
     checks = {job: _recovered(fleet, killed, job) for job in fleet.jobs}
     recovered = meter.jobs.wait(checks, deadline=load.deadline, tick=meter.tick)
     after, calls_after, _ = meter.mark()
-    check_running(rig.api, fleet, meter.audit, killed)
+    _check_running(rig, fleet, meter.audit, killed)
     meter.say(f"{len(chosen)} pods killed, {len(killed.again)} made again, all right again after {recovered - began:.1f} s")
     calls = calls_between(calls_before, calls_after)
     return {
