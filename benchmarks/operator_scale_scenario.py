@@ -115,6 +115,7 @@ def run_scenario(name: str, rig: Rig, fleet: Fleet, load: Load) -> dict[str, Any
             for share in (0.5, 0.95, 1.0)
         },
         "peakMiBAtPods": _peaks(meter, fleet),
+        "looksPerJob": round(rig.operator.looks() / len(fleet.jobs), 1),
     }
     result["untilRunning"] = _part(fleet, (start_usage, start_calls), (usage, calls))
     meter.say("all run, and every pod is ready")
@@ -249,7 +250,7 @@ def _recovered(fleet: Fleet, killed: Killed, job: Key) -> Check:
         if not runs(status):
             return False
         attempts = status["attempts"]
-        return attempts["trainer"]["failures"] == of_trainers and attempts["rollout"]["failures"] == of_rollouts
+        return (attempts["trainer"]["failures"], attempts["rollout"]["failures"]) == (of_trainers, of_rollouts)
 
     return check
 
@@ -260,9 +261,7 @@ def _succeed(rig: Rig, fleet: Fleet, meter: Meter, load: Load) -> dict[str, Any]
     before, calls_before, began = meter.mark()
     rig.kubelet.end_pods(leaders, exit_code=0, message=run_result(exit_code=0, reason="Completed", step=1000, checkpoint_step=1000))
     reported = time.time()
-    succeeded = meter.jobs.wait(
-        dict.fromkeys(fleet.jobs, lambda status: status.get("summary") == "Succeeded"), deadline=load.deadline, tick=meter.tick
-    )
+    succeeded = meter.jobs.wait(dict.fromkeys(fleet.jobs, _succeeded), deadline=load.deadline, tick=meter.tick)
     _wait_quiet(meter, load)
     after, calls_after, ended = meter.mark()
     meter.say(f"all succeeded after {succeeded - began:.1f} s, nothing runs after {ended - began:.1f} s")
@@ -271,6 +270,10 @@ def _succeed(rig: Rig, fleet: Fleet, meter: Meter, load: Load) -> dict[str, Any]
         "allSucceededSeconds": round(succeeded - began, 2),
         "quietSeconds": round(ended - began, 2),
     } | _part(fleet, (before, calls_before), (after, calls_after))
+
+
+def _succeeded(status: dict[str, Any]) -> bool:
+    return str(status.get("summary")) == "Succeeded"
 
 
 def _wait_quiet(meter: Meter, load: Load) -> None:

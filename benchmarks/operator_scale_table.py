@@ -49,6 +49,7 @@ ROWS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("calls a job until it runs (target ≤ {limit})", ("untilRunning", "callsPerJob"), ""),
     ("  of which events", ("untilRunning", "eventsPerJob"), ""),
     ("CPU a job until it runs (target ≤ 20)", ("untilRunning", "cpuMsPerJob"), " ms"),
+    ("looks at a job until it runs", ("looksPerJob",), ""),
     ("peak memory when all run", ("untilRunning", "peakMiB"), " MiB"),
     ("while they run: share of a core", ("steady", "cpuShare"), ""),
     ("while they run: calls a second", ("steady", "callsPerSecond"), ""),
@@ -72,4 +73,4 @@ def dig(result: dict[str, Any], path: tuple[str, ...]) -> float | None:
     found: Any = result
     for key in path:
         found = found.get(key) if isinstance(found, dict) else None
-    return found
+    return None if found is None else float(found)
