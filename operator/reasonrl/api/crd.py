@@ -28,18 +28,18 @@ CATEGORY = "reasonrl"
 JOB_COLUMNS: tuple[tuple[str, str, str, str, int], ...] = (
     ("Status", "string", ".status.summary", "One word on how it goes", 0),
     ("Step", "integer", ".status.step", "Complete global steps", 0),
+    ("Of", "integer", ".status.totalSteps", "Steps at most", 1),
     ("Phase", "string", ".status.phase", "Current phase", 0),
     ("Reward", "number", ".status.reward", "Mean reward of the last step", 0),
-    ("Length", "number", ".status.responseLength.mean", "Mean response length of the last step, in tokens", 0),
-    ("KL", "number", ".status.klCoefficient", "KL coefficient of the last step", 0),
-    ("Age", "date", ".metadata.creationTimestamp", "Since when the job exists", 0),
-    ("Of", "integer", ".status.totalSteps", "Steps at most", 1),
     ("Accuracy", "number", ".status.accuracy", "Share of right answers in the last step", 1),
-    ("Truncated", "number", ".status.truncatedShare", "Share of responses cut off in the last step", 1),
+    ("Length", "number", ".status.responseLength.mean", "Mean response length of the last step, in tokens", 0),
     ("P95", "number", ".status.responseLength.p95", "95th percentile of the response lengths, in tokens", 1),
+    ("Truncated", "number", ".status.truncatedShare", "Share of responses cut off in the last step", 1),
+    ("KL", "number", ".status.klCoefficient", "KL coefficient of the last step", 0),
     ("Trainers", "integer", ".status.trainers.ready", "Trainer pods that are ready", 1),
     ("Rollouts", "integer", ".status.rollouts.ready", "Rollout pods that are ready", 1),
     ("Checkpoint", "integer", ".status.lastCheckpointStep", "Step of the newest checkpoint", 1),
+    ("Age", "date", ".metadata.creationTimestamp", "Since when the job exists", 0),
     ("Message", "string", ".status.message", "One sentence on how it goes", 1),
 )
 RUNTIME_COLUMNS: tuple[tuple[str, str, str, str, int], ...] = (

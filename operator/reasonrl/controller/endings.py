@@ -40,7 +40,7 @@ def ending_of(pod: PodRecord, settings: JobSettings) -> Ending:
         return Ending("success", "Completed", f"{pod.name} ended with exit code 0")
     result = result_of(pod)
     if pod.reason == "OOMKilled":
-        return Ending("outOfMemory", OUT_OF_MEMORY, _out_of_memory(pod, settings, "was killed for memory"))
+        return Ending("outOfMemory", OUT_OF_MEMORY, _out_of_memory(pod, settings, "ran out of memory and was killed"))
     if pod.disrupted or pod.exit_code == ExitCode.PREEMPTED:
         return Ending("interruption", "Preempted", interrupted(pod))
     told = f": {_first_line(result.message) if result is not None else _last_line(pod.message)}".rstrip(": ")

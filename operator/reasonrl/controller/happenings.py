@@ -27,7 +27,7 @@ def happenings_of(before: Mapping[str, Any], after: Mapping[str, Any], decision:
     yield from _suspension(before, after)
     if _became(before, after, "TrainersReady", "True"):
         message = find(after, "TrainersReady")["message"]
-        yield Happening(type="Normal", reason="Running", message=f"{message}; attempt {decision.ledger.trainer.started}")
+        yield Happening(type="Normal", reason="Running", message=f"{message}; attempt {decision.ledger.trainer.wanted}")
     ready = find(after, "TrainersReady")
     if ready["reason"] != find(before, "TrainersReady").get("reason") and _obstacle(ready["reason"]):
         yield Happening(type="Warning", reason="TrainersBlocked", message=ready["message"])

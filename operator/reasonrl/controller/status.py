@@ -120,6 +120,8 @@ def _judge(situation: Situation, decision: Decision, finish: Finish | None, trai
     checkpoint = newest_checkpoint(situation)
     if checkpoint is not None:
         judged["CheckpointSaved"] = Judgement("True", "Saved", f"the newest checkpoint is that of step {checkpoint}")
+    elif situation.run is not None:
+        judged["CheckpointSaved"] = Judgement("False", "NoneYet", "the run has not saved a checkpoint yet")
     if finish is not None:
         over = Judgement("False", "Finished", "the job has ended")
         outcome: Judgement = Judgement("True" if finish.succeeded else "False", finish.reason, finish.message)
@@ -149,7 +151,7 @@ def _admitted(situation: Situation, decision: Decision) -> Judgement:
 def _suspended(decision: Decision) -> Judgement:
     if decision.hold is not None:
         return Judgement("True", decision.hold.reason, decision.hold.message)
-    return Judgement("False", "NotSuspended", "the job may have pods")
+    return Judgement("False", "NotSuspended", "the job is not suspended")
 
 
 def _stalled(situation: Situation, decision: Decision) -> Judgement:
@@ -164,7 +166,7 @@ def _stalled(situation: Situation, decision: Decision) -> Judgement:
     # Until the new trainers speak, a person should see why they were started.
     if before.get("status") == "True" and situation.run is None and decision.hold is None and verdict is None:
         return Judgement("True", str(before["reason"]), str(before["message"]))
-    return Judgement("False", "GettingOn", "no deadline of a stage is over")
+    return Judgement("False", "GettingOn", "every stage is within its deadline")
 
 
 def _progressing(situation: Situation, decision: Decision) -> Judgement | None:
