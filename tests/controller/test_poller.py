@@ -144,3 +144,10 @@ def test_a_restarted_trainer_is_asked_as_a_new_one() -> None:
     asking.poller.due()
     asking.now = 1.0
     assert [one.pod_uid for one in asking.poller.due()] == ["pod-again"]
+
+
+def test_very_many_jobs_are_asked_less_often_each() -> None:
+    asking = Asking([target(number) for number in range(400)])
+    assert asking.poller.interval == 0.05
+    asking.poller.due()
+    assert asking.poller.interval == 400 / 40

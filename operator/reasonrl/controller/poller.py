@@ -37,12 +37,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollTimes:
-    """Seconds. A job is asked every `interval`, more or less by a fifth; one that does not answer less and less often."""
+    """Seconds. A job is asked every `interval`, more or less by a fifth; one that does not answer less and less often. With very many jobs
+    each is asked less often: what is new leads to a write, and all jobs together ask for at most `most_a_second`."""
 
     interval: float = 10.0
     answer: float = 3.0
     sweep: float = 1.0
     longest: float = 60.0
+    most_a_second: float = 40.0
 
 
 class Poller:
@@ -97,6 +99,11 @@ class Poller:
                         group.create_task(ask(target))
                     await asyncio.sleep(self._times.sweep)
 
+    @property
+    def interval(self) -> float:
+        """Seconds between two questions to one job, with as many jobs as there are."""
+        return max(self._times.interval, len(self._known) / self._times.most_a_second)
+
     def due(self) -> list[Target]:
         """Whom to ask now. A pod is asked first a random part of an interval after it is met: jobs that start together spread out."""
         wanted = {target.pod_uid: target for target in self._targets()}
@@ -109,7 +116,7 @@ class Poller:
             self._failures.pop(pod_uid, None)
         for pod_uid, target in wanted.items():
             if pod_uid not in self._known:
-                heapq.heappush(self._due, (now + self._times.interval * 0.2 * self._random(), pod_uid))
+                heapq.heappush(self._due, (now + self.interval * 0.2 * self._random(), pod_uid))
             self._known[pod_uid] = target
         ready = []
         while self._due and self._due[0][0] <= now:
@@ -124,11 +131,11 @@ class Poller:
             return
         if body is None:
             failures = self._failures[target.pod_uid] = self._failures.get(target.pod_uid, 0) + 1
-            wait = BackOff(first=self._times.interval, cap=self._times.longest, jitter=0.2).seconds(failures, self._random())
+            wait = BackOff(first=self.interval, cap=max(self._times.longest, self.interval), jitter=0.2).seconds(failures, self._random())
             self._count("error")
         else:
             self._failures.pop(target.pod_uid, None)
-            wait = self._times.interval * (0.8 + 0.4 * self._random())
+            wait = self.interval * (0.8 + 0.4 * self._random())
             before = self._progress.get(target.job_uid)
             self._progress[target.job_uid] = Progress(pod_uid=target.pod_uid, seen=self._now(), body=body)
             new = before is None or before.pod_uid != target.pod_uid or before.body != body
