@@ -36,7 +36,7 @@ class Chart:
         environment = {"HOME": str(self.scratch), "PATH": "/usr/bin:/bin"}
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
         if done.returncode != 0:
-            raise Refused(done.stderr)
+            raise Refused(done.stdout + done.stderr)
         return done.stdout
 
     def text(self, values: Mapping[str, Any] | None = None) -> str:

@@ -45,6 +45,7 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
         "podAnnotations": {"example.com/a": "b"},
         "podLabels": {"example.com/c": "d"},
         "priorityClassName": "system-cluster-critical",
+        "runAsUser": 1_000_680_000,
         "nodeSelector": {"example.com/pool": "platform"},
         "tolerations": [{"key": "platform", "operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},
@@ -59,12 +60,13 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
         "rbac": {"create": False},
         "serviceAccount": {"create": False, "name": "given"},
         "podDisruptionBudget": {"enabled": False},
+        "runAsUser": None,
         "metrics": {"service": {"enabled": False}},
         "topologySpread": {"key": ""},
         "replicas": 1,
     },
     "names that YAML takes for something else": {
-        "fullnameOverride": "123",
+        "fullnameOverride": "null",
         "nameOverride": "yes",
         "watchNamespaces": ["123", "true"],
         "serviceAccount": {"name": "1e3"},
@@ -153,7 +155,7 @@ def test_pods_are_restricted_and_cannot_write(chart: Any, values: Mapping[str, A
     objects = chart.objects(values)
     pod = deployment(objects)["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"].get("runAsUser") == values.get("runAsUser", 65532)
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     own = container(objects)["securityContext"]
     assert (own["allowPrivilegeEscalation"], own["readOnlyRootFilesystem"]) == (False, True)
@@ -352,6 +354,7 @@ WRONG = {
     "a namespace twice": ({"watchNamespaces": ["a", "a"]}, "at '/watchNamespaces'"),
     "log level": ({"operator": {"logLevel": "chatty"}}, "at '/operator/logLevel'"),
     "a lease longer than liveness waits": ({"operator": {"leaseSeconds": 300}}, "at '/operator/leaseSeconds'"),
+    "a name that no Service may have": ({"fullnameOverride": "1st"}, "at '/fullnameOverride'"),
     "digest": ({"image": {"digest": "abc"}}, "at '/image/digest'"),
     "a privileged port": ({"metrics": {"port": 80}}, "at '/metrics/port'"),
     "a prefix that lets others in": (
@@ -389,6 +392,12 @@ WRONG = {
 def test_wrong_values_are_refused_with_their_name(chart: Any, refused: type[Exception], values: Mapping[str, Any], said: str) -> None:
     with pytest.raises(refused, match=re.escape(said)):
         chart.text(values)
+
+
+def test_a_release_whose_name_no_service_may_have_is_told_what_to_do(chart: Any, refused: type[Exception]) -> None:
+    with pytest.raises(refused, match="set fullnameOverride"):
+        chart.run("template", "1st.release", str(chart.directory))
+    chart.run("template", "1st.release", str(chart.directory), values={"fullnameOverride": "first"})
 
 
 def test_all_contradictions_are_told_at_once(chart: Any, refused: type[Exception]) -> None:

@@ -7,6 +7,10 @@ seem to work. Every contradiction is reported at once.
 {{- $problems := list -}}
 {{- $budget := .Values.podDisruptionBudget -}}
 {{- $limits := .Values.admissionPolicy -}}
+{{- $name := include "reasonrl.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- $problems = append $problems (printf "the release is called %s, which cannot be the name of a Service (letters, digits and dashes, a letter first): set fullnameOverride" $name) -}}
+{{- end -}}
 {{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.service.enabled) -}}
 {{- $problems = append $problems "metrics.serviceMonitor.enabled needs the Service that it selects: set metrics.service.enabled, or switch the monitor off" -}}
 {{- end -}}
