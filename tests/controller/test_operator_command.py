@@ -1,0 +1,53 @@
+"""`reasonrl operator` before it reaches a cluster, and what it brings into memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+MAIN = "from reasonrl.cli.app import main; main()"
+
+
+def run(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("KUBE")}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**clean, "COLUMNS": "200", **environment},
+    )
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    result = run(f"import sys; sys.modules['kopf'] = None; {MAIN}", "operator")
+    assert result.returncode == 2
+    assert result.stderr.strip() == "error: the operator needs the package kopf: pip install 'reasonrl[operator]'"
+
+
+def test_without_a_cluster_it_says_how_to_name_one(tmp_path: Path) -> None:
+    result = run(MAIN, "operator", "--kubeconfig", str(tmp_path / "none"), HOME=str(tmp_path))
+    assert result.returncode == 2
+    assert "cannot log in to a Kubernetes API server" in result.stderr
+    assert "--kubeconfig" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_word_that_is_no_log_level_is_refused() -> None:
+    result = run(MAIN, "operator", "--log-level", "loud")
+    assert result.returncode == 2
+    assert "--log-level loud" in result.stderr
+
+
+def test_the_operator_brings_no_tensors_and_no_typed_models_into_memory() -> None:
+    code = (
+        "import sys, resource; import reasonrl.controller.operator, reasonrl.controller.plan\n"
+        "print(sorted({'torch', 'numpy', 'transformers', 'ray', 'vllm'} & set(sys.modules)))\n"
+        "print(sum(name.startswith('kubernetes.aio.client.models.') for name in sys.modules))\n"
+    )
+    heavy, typed = run(code).stdout.split("\n")[:2]
+    assert heavy == "[]"
+    assert int(typed) == 0
