@@ -167,6 +167,8 @@ def raw_vllm(directory: str, workload: Workload) -> tuple[Round, None]:
             skip_tokenizer_init=True,
             max_num_seqs=workload.rows,
             kv_cache_memory_bytes=CACHE_BYTES,
+            # With it, requests with a seed fail on a CPU: vLLM would wind their generators back.
+            enable_chunked_prefill=False,
             logprobs_mode="processed_logprobs",
             disable_log_stats=True,
         )

@@ -52,7 +52,7 @@ def main() -> None:
         ),
         optimizer=OptimizerRules(betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0, max_gradient_norm=1.0),
         compute=ComputeRules(
-            tokens_per_micro_batch=16_384,
+            tokens_per_micro_batch=4_096,
             # Two million logits at once are what a CPU's caches like best.
             logits_chunk_tokens=max(256, 2_000_000 // setting.vocabulary),
             gradient_checkpointing=False,

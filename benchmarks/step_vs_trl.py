@@ -29,7 +29,7 @@ class Side:
     """One of the two processes."""
 
     def __init__(self, script: str, model: Path, setting: str, *, dtype: str, threads: int, log: IO[str]) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         arguments = ["--model", str(model), "--setting", setting, "--dtype", dtype, "--threads", str(threads)]
         self.process = subprocess.Popen(
             [sys.executable, script, *arguments],

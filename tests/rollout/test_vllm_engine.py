@@ -117,6 +117,19 @@ def test_heads_without_a_kernel_on_a_cpu_are_refused_by_name(engine_process, mak
         engine_process.start(str(tmp_path), tokenizer, stop_token_ids=[end_token], max_sequences=4)
 
 
+def test_more_prompt_tokens_than_one_pass_reads_are_sampled_all_the_same(
+    engine_process, make_model, make_prompts, tokenizer, end_token, tmp_path
+):
+    """6,000 prompt tokens at once: more than a pass of vLLM takes on a CPU (4,096 at most), so one prompt would be read in pieces."""
+    make_model("qwen2-tied").save_pretrained(tmp_path)
+    engine_process.start(
+        str(tmp_path), tokenizer, stop_token_ids=[end_token], max_sequences=64, key_value_cache_bytes=64 * 2**20, context_tokens=128
+    )
+    groups = engine_process.sample(make_prompts((100,) * 60), responses_per_prompt=1, setting=setting(3))
+    engine_process.close()
+    assert [len(group) for group in groups] == [1] * 60
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 0.0])
 def test_logprobs_agree_with_the_plain_forward_pass_before_and_after_a_load(
     temperature, fresh, family, make_model, make_prompts, plain_logprobs

@@ -72,9 +72,11 @@ class VllmEngine:
         self._tokenizer = tokenizer
         self._canary = WeightCanary(directory)
         on_cpu: bool = vllm.platforms.current_platform.is_cpu()
+        options: dict[str, Any] = {}
         if on_cpu:
             _check_head_size(directory)
-        options: dict[str, Any] = {}
+            # A prompt read in pieces winds its request's random generator back, which generators on a CPU cannot do: vLLM 0.32 fails.
+            options["enable_chunked_prefill"] = False
         if on_cpu or key_value_cache_bytes is not None:
             options["kv_cache_memory_bytes"] = key_value_cache_bytes or _CPU_CACHE_BYTES
         else:
