@@ -1,4 +1,4 @@
-"""The demo over several seeds: held-out accuracy before and after, time, and one picture of all the curves.
+"""The demo over several seeds: held-out accuracy before and after, and one picture of all the curves.
 
     python benchmarks/demo_seeds.py [--seeds 1 2 3 4 5] [--job JOB] [--runs runs/seeds] [--picture docs/images/demo-seeds.svg]
 
@@ -24,7 +24,6 @@ class SeedRun:
     seed: int
     steps: list[dict[str, Any]]
     evaluations: list[dict[str, Any]]
-    seconds: float
 
     @property
     def lift(self) -> float:
@@ -42,24 +41,20 @@ def run(job: Path, seed: int, directory: Path) -> None:
 
 def read(seed: int, directory: Path) -> SeedRun:
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    times = [line["time"] for line in lines]
     return SeedRun(
         seed=seed,
         steps=[line for line in lines if line["kind"] == "step"],
         evaluations=[line for line in lines if line["kind"] == "evaluation"],
-        seconds=max(times) - min(times),
     )
 
 
 def table(runs: list[SeedRun]) -> str:
-    rows = ["| seed | held-out before | after | lift | mean length before | after | minutes |", "|---|---|---|---|---|---|---|"]
+    rows = ["| seed | held-out before | after | lift | mean length before | after |", "|---|---|---|---|---|---|"]
     for each in runs:
         ends = each.evaluations[0], each.evaluations[-1]
         before, after = (f"{one['accuracy']:.1%} ± {one['accuracy_error']:.1%}" for one in ends)
         shorter, longer = (f"{one['response_length_mean']:.0f}" for one in ends)
-        rows.append(
-            f"| {each.seed} | {before} | {after} | {100 * each.lift:+.1f} points | {shorter} | {longer} | {each.seconds / 60:.1f} |"
-        )
+        rows.append(f"| {each.seed} | {before} | {after} | {100 * each.lift:+.1f} points | {shorter} | {longer} |")
     rows.append(
         f"\nMean lift {100 * statistics.mean(each.lift for each in runs):.1f} points, least {100 * min(each.lift for each in runs):.1f}."
     )

@@ -66,7 +66,7 @@ class Runtimes:
 def place_named_by(job: JobRecord) -> tuple[str, str, str] | None:
     """The kind, namespace and name of the blueprint in the job's `runtimeRef`."""
     reference = job.spec.get("runtimeRef") or {}
-    kind: Kind | None = _KINDS.get(str(reference.get("kind") or RUNTIME.kind))
+    kind: Kind | None = _KINDS.get(str(reference.get("kind") or CLUSTER_RUNTIME.kind))
     if kind is None or not reference.get("name"):
         return None
     return kind.kind, job.key.namespace if kind.namespaced else "", str(reference["name"])
