@@ -80,7 +80,7 @@ def test_a_live_edit_reaches_the_config_map_and_nothing_restarts(job: ClusterJob
     job.wait_event("EditTaken")
     seen = job.wait_status(lambda status: status["totalSteps"] == 150, what="the steps of the new phase")
     assert seen["specHash"] != spec_hash
-    assert seen["observedGeneration"] == job.object()["metadata"]["generation"]
+    assert seen["observedGeneration"] == job.body()["metadata"]["generation"]
     assert job.pods() == before
     job.assert_settled(made=4)
 

@@ -91,11 +91,13 @@ class ClusterJob:
         self.api.create(manifest(self.name, spec, **metadata), namespace=self.namespace)
         return self
 
-    def run(self, spec: Mapping[str, Any] | None = None, *, step: int = 5, **report: Any) -> ClusterJob:
-        """Created, all pods running, and the run at `step`."""
+    def run(self, spec: Mapping[str, Any] | None = None, *, step: int | None = None, **report: Any) -> ClusterJob:
+        """Created, and all pods running. With a `step`, or more to tell, the run has told of it as well."""
         self.create(spec)
         self.wait_summary("Running")
-        self.report(step, **report)
+        self.wait_condition("RolloutsReady", "True", "AllReady")
+        if step is not None or report:
+            self.report(5 if step is None else step, **report)
         return self
 
     def edit(self, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,18 +126,26 @@ class ClusterJob:
 
     # --- what can be asked
 
-    def object(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         return self.api.get(JOBS, self.name, namespace=self.namespace)
 
     def status(self) -> dict[str, Any]:
-        return dict(self.object().get("status", {}))
+        return dict(self.body().get("status", {}))
 
     def wait_status(self, holds: Callable[[dict[str, Any]], object], *, what: str, deadline: float = WAIT_SECONDS) -> dict[str, Any]:
-        found = self.api.wait_for(
-            JOBS, self.name, lambda job: holds(job.get("status", {})), namespace=self.namespace, deadline=deadline, what=what
-        )
-        parse_job_status(found["status"])
-        return dict(found["status"])
+        seen: dict[str, Any] = {}
+
+        def probe() -> bool:
+            nonlocal seen
+            seen = self.status()
+            return bool(holds(seen))
+
+        try:
+            wait_for(probe, deadline=deadline, every=0.05)
+        except DeadlinePassed:
+            raise DeadlinePassed(f"{self.name}: {what} did not come within {deadline:g} s; last: {json.dumps(seen)[:3000]}") from None
+        parse_job_status(seen)
+        return seen
 
     def wait_summary(self, wanted: str, *, deadline: float = WAIT_SECONDS) -> dict[str, Any]:
         return self.wait_status(lambda status: status.get("summary") == wanted, what=f"summary {wanted}", deadline=deadline)
@@ -152,7 +162,7 @@ class ClusterJob:
     def pods(self, role: str = "") -> dict[str, SeenPod]:
         """By name; of one role if said. All of them belong to this very job."""
         labels = f"{names.LABEL_JOB}={self.name}" + (f",{names.LABEL_ROLE}={role}" if role else "")
-        owner = self.object()["metadata"]["uid"]
+        owner = self.body()["metadata"]["uid"]
         seen = {}
         for pod in self.api.list("pods", namespace=self.namespace, labels=labels):
             metadata = pod["metadata"]
@@ -207,7 +217,7 @@ class ClusterJob:
 
     def events(self) -> dict[str, str]:
         """Messages by reason, in lines."""
-        uid = self.object()["metadata"]["uid"]
+        uid = self.body()["metadata"]["uid"]
         found: dict[str, str] = {}
         for event in self.api.list("events", namespace=self.namespace):
             if event["involvedObject"].get("uid") == uid:
