@@ -56,7 +56,7 @@ class Options:
     lease_name: str = "reasonrl-operator"
     identity: str = "reasonrl-operator"
     lease: LeaseTimes = LeaseTimes()  # noqa: RUF009 (frozen)
-    settle: float = 0.1
+    settle: float = 0.3
     silence: float = 75.0
     poll: float = 10.0
 

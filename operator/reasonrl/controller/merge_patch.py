@@ -27,6 +27,8 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
 
 def _equal(one: Any, other: Any) -> bool:
     """As JSON has it: true is not 1, and a tuple is a list. An int equals the float of its value: the API server stores 1.0 as 1."""
+    if type(one) is str or type(other) is str:
+        return bool(one == other)
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
