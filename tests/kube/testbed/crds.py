@@ -29,7 +29,9 @@ def install_crds(api: Client, source: Path = SOURCE, *, deadline: float = 20.0) 
 
 def _established(api: Client, name: str) -> bool:
     found = api.get("customresourcedefinitions", name)
-    conditions = {one["type"]: one["status"] for one in found.get("status", {}).get("conditions", ())}
+    # A CRD that was made just now has none, and says so with a null.
+    listed = (found.get("status") or {}).get("conditions") or ()
+    conditions = {one["type"]: one["status"] for one in listed}
     if conditions.get("NamesAccepted") == "False":
         raise AssertionError(f"the API server does not take the names of CRD {name}: {found['status']['conditions']}")
     return conditions.get("Established") == "True"
