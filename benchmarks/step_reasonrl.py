@@ -12,15 +12,13 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_P
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from reasonrl.rl.importance import ImportanceCorrection
 from reasonrl.rl.records import Grade, GradedGroup, Group, Prompt, Question
 from reasonrl.rollout.protocol import SamplingSetting
 from reasonrl.rollout.torch_engine import TorchEngine
 from reasonrl.run.learning_batch import BatchRules, learning_batch
 from reasonrl.train.protocol import UpdateSetting
-from reasonrl.train.torch_engine import TorchTrainer
-from reasonrl.train.update_rules import ComputeRules, LossRules, OptimizerRules
 from step_settings import LEARNING_RATE, MAX_RESPONSE_TOKENS, PROMPTS_FILE, PROMPTS_PER_STEP, ROLLOUTS_PER_PROMPT, reward, setting_named
+from step_trainer import trainer_for
 from step_turns import Turns
 
 
@@ -40,26 +38,7 @@ def main() -> None:
         Prompt(question=Question(id=str(n), text=text, answer="", source="x"), text=text, tokens=tuple(tokenizer(text)["input_ids"]))
         for n, text in enumerate(texts)
     ]
-    trainer = TorchTrainer(
-        model,
-        loss=LossRules(
-            loss="clip",
-            aggregation="tokenMean",
-            dual_clip=None,
-            correction=ImportanceCorrection(kind="truncate"),
-            old_logprobs="trainer",
-            kl=None,
-        ),
-        optimizer=OptimizerRules(betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0, max_gradient_norm=1.0),
-        compute=ComputeRules(
-            tokens_per_micro_batch=4_096,
-            # Two million logits at once are what a CPU's caches like best.
-            logits_chunk_tokens=max(256, 2_000_000 // setting.vocabulary),
-            gradient_checkpointing=False,
-            dtype=getattr(torch, options.dtype),
-        ),
-        keep_reference=False,
-    )
+    trainer = trainer_for(model, setting, dtype=getattr(torch, options.dtype), tokens_per_micro_batch=4_096)
     ends = {tokenizer.eos_token_id} if setting.mean_length is not None else set()
     engine = TorchEngine(trainer.model, tokenizer, stop_token_ids=ends, max_sequences=256, dtype=torch.float32)
     rules = BatchRules(estimator="grpo", epsilon=1e-6, selection=(), updates_per_step=1, epochs=1, kl=None)

@@ -24,12 +24,10 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from reasonrl.rl.importance import ImportanceCorrection
 from reasonrl.train.batching import micro_batches
 from reasonrl.train.protocol import TrainingSequence, UpdateSetting
-from reasonrl.train.torch_engine import TorchTrainer
-from reasonrl.train.update_rules import ComputeRules, LossRules, OptimizerRules
 from step_settings import MAX_RESPONSE_TOKENS, PROMPTS_PER_STEP, ROLLOUTS_PER_PROMPT, SETTINGS, Setting, setting_named
+from step_trainer import trainer_for
 
 TOKEN_BUDGET = 16_384
 PROMPT_TOKENS = 32
@@ -112,25 +110,7 @@ def bare_pass(model: LlamaForCausalLM, sequences: list[TrainingSequence], *, dty
 
 
 def our_update(model: LlamaForCausalLM, sequences: list[TrainingSequence], setting: Setting, *, dtype: torch.dtype) -> Callable[[], None]:
-    trainer = TorchTrainer(
-        model,
-        loss=LossRules(
-            loss="clip",
-            aggregation="tokenMean",
-            dual_clip=None,
-            correction=ImportanceCorrection(kind="truncate"),
-            old_logprobs="trainer",
-            kl=None,
-        ),
-        optimizer=OptimizerRules(betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0, max_gradient_norm=1.0),
-        compute=ComputeRules(
-            tokens_per_micro_batch=TOKEN_BUDGET,
-            logits_chunk_tokens=max(256, 2_000_000 // setting.vocabulary),
-            gradient_checkpointing=False,
-            dtype=dtype,
-        ),
-        keep_reference=False,
-    )
+    trainer = trainer_for(model, setting, dtype=dtype, tokens_per_micro_batch=TOKEN_BUDGET)
 
     def run() -> None:
         trainer.update([sequences], setting=SETTING)
