@@ -67,18 +67,18 @@ def run(arguments: argparse.Namespace) -> int:
         except (WrongEnd, ProcessEnded, DeadlinePassed, ApiError) as error:
             results.append({"scenario": name, "jobs": len(jobs), "pods": fleet.pods, "wrong": str(error)})
             print(f"{name}: WRONG: {error}", file=sys.stderr, flush=True)
-    report = {
-        "trainers": fleet.trainers,
-        "rollouts": fleet.rollouts,
-        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.release()},
-        "results": results,
-    }
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+        if arguments.output:
+            write(arguments.output, results, fleet.trainers, fleet.rollouts)
     right = [result for result in results if "wrong" not in result]
     show(right, fleet)
     return 0 if len(right) == len(results) else 1
+
+
+def write(path: Path, results: list[dict[str, Any]], trainers: int, rollouts: int) -> None:
+    machine = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.release()}
+    report = {"trainers": trainers, "rollouts": rollouts, "machine": machine, "results": results}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -91,6 +92,7 @@ def run_scenario(name: str, rig: Rig, fleet: Fleet, load: Load) -> dict[str, Any
     meter = Meter(rig, audit, jobs, f"{name} {len(fleet.jobs)}×({fleet.trainers}+{fleet.rollouts})")
     killed = Killed()
     start_usage, start_calls, began = meter.mark()
+    cpu_before = rig.cpu_of_all()
     meter.say(f"the operator leads, after {start_usage.cpu:.2f} s of CPU, with {start_usage.resident:.0f} MiB; pid {_pid(rig)}")
     if load.profile is not None:
         _profile(rig, load.profile / f"{name}.txt")
@@ -115,6 +117,8 @@ def run_scenario(name: str, rig: Rig, fleet: Fleet, load: Load) -> dict[str, Any
             for share in (0.5, 0.95, 1.0)
         },
         "peakMiBAtPods": _peaks(meter, fleet),
+        "cpuSecondsOfAll": {name: round(cpu - cpu_before[name], 1) for name, cpu in rig.cpu_of_all().items()},
+        "load": round(os.getloadavg()[0], 1),
         "looksPerJob": round(rig.operator.looks() / len(fleet.jobs), 1),
     }
     result["untilRunning"] = _part(fleet, (start_usage, start_calls), (usage, calls))
