@@ -146,6 +146,8 @@ def forget_the_lease(api: Client, namespace: str) -> None:
 
 def live_a_life(api: Client, kubelet: FakeKubelet, namespace: str) -> None:
     """From running to the end, by way of a lost rollout pod and a lost trainer."""
+    # A job runs with as few rollout pods as minReplicas: this one may still be on its way.
+    kubelet.wait_running(PODS[-1], deadline=40)
     kubelet.fail(PODS[-1], 3)
     wait_for(lambda: kubelet.made(PODS[-1]) == 2, deadline=40, what="the rollout pod is replaced")
     wait_summary(api, namespace, "Running")
