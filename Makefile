@@ -5,16 +5,16 @@ demo:
 	@scripts/setup train && scripts/demo
 
 test:
-	@scripts/setup train,operator,cpu,test,bench && scripts/test $(ARGS)
+	@scripts/setup train,cluster,operator,cpu,test,bench && scripts/test $(ARGS)
 
 lint:
-	@scripts/setup train,operator,cpu,test,bench && scripts/lint
+	@scripts/setup train,cluster,operator,cpu,test,bench && scripts/lint
 
 format:
-	@scripts/setup train,operator,cpu,test,bench && .venv/bin/ruff format . && .venv/bin/ruff check --fix .
+	@scripts/setup train,cluster,operator,cpu,test,bench && .venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
 bench:
-	@scripts/setup train,operator,cpu,test,bench && scripts/bench $(ARGS)
+	@scripts/setup train,cluster,operator,cpu,test,bench && scripts/bench $(ARGS)
 
 dev-cluster:
 	@scripts/setup operator && scripts/dev-cluster $(ARGS)
