@@ -80,6 +80,10 @@ class CheckpointKeeper:
         self._event(progress.step, "CheckpointSaved", f"{path.name} ({reason}), {size / 1e6:.1f} MB in {seconds:.2f} s")
         self._retire(progress)
 
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step lies, if there is one."""
+        return self._store.path(step)
+
     def restore(self, path: Path) -> Progress:
         """Loads a checkpoint that was verified into the trainer, and returns the progress that belongs to it."""
         self._trainer.load(path)

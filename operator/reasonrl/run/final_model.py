@@ -7,22 +7,28 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from reasonrl.api.run_files import FINAL_DIRECTORY, SUMMARY_FILE
-from reasonrl.train.trainer_files import write_policy
+from reasonrl.run.checkpoint_store import CheckpointError
+from reasonrl.train.trainer_files import POLICY_DIRECTORY
 
 
-def write_final_model(run_directory: Path, *, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype) -> Path:
-    """Written aside and renamed, so that `final` is whole whenever it is there."""
+def write_final_model(run_directory: Path, checkpoint: Path) -> Path:
+    """Copies the policy of the last checkpoint. Written aside and renamed, so that `final` is whole whenever it is there.
+
+    Raises CheckpointError when the disk refuses.
+    """
     final, aside = run_directory / FINAL_DIRECTORY, run_directory / f".{FINAL_DIRECTORY}"
     shutil.rmtree(aside, ignore_errors=True)
-    write_policy(aside, model=model, dtype=dtype)
-    tokenizer.save_pretrained(aside)
-    if final.exists():
-        shutil.rmtree(final)
-    aside.rename(final)
+    try:
+        shutil.copytree(checkpoint / POLICY_DIRECTORY, aside)
+        if final.exists():
+            shutil.rmtree(final)
+        aside.rename(final)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CheckpointError(
+            f"the final model could not be written to {final}: {error}; it is in {checkpoint / POLICY_DIRECTORY}"
+        ) from error
     return final
 
 

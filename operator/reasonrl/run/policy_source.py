@@ -20,44 +20,48 @@ HUB_PREFIX = "hf://"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`reproducible` says that the weights can be had again from where they came, unchanged."""
-
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    reproducible: bool
 
 
-def load_policy(spec: JobSpec, *, base_directory: Path) -> Policy:
-    """The model in float32, on the GPU where there is one. Raises RunInputError for a model or tokenizer that cannot be loaded."""
-    tokenizer = _tokenizer(spec, base_directory=base_directory)
+def start_is_reproducible(spec: JobSpec) -> bool:
+    """Whether the weights that training starts from can be had again from where they came, unchanged."""
+    return spec.model.scratch is None and spec.sft is None
+
+
+def load_model(spec: JobSpec, tokenizer: PreTrainedTokenizerBase, *, base_directory: Path) -> PreTrainedModel:
+    """The model in float32, on the GPU where there is one. Raises RunInputError for one that cannot be loaded."""
     if spec.model.scratch is not None:
         model: PreTrainedModel = make_scratch_model(spec.model.scratch, tokenizer, seed=derive_seed(spec.seed, "scratch", 0))
     else:
-        model = _load_model(spec, base_directory=base_directory)
-    return Policy(model=model.to(_device()), tokenizer=tokenizer, reproducible=spec.model.scratch is None and spec.sft is None)
+        model = _from_files(spec, base_directory=base_directory)
+    placed: PreTrainedModel = model.to(_device())
+    return placed
 
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _place(path: str, base_directory: Path) -> str:
+def model_place(path: str, base_directory: Path) -> str:
+    """What `from_pretrained` takes for a path of the spec."""
     return path.removeprefix(HUB_PREFIX) if path.startswith(HUB_PREFIX) else str(base_directory / path)
 
 
-def _load_model(spec: JobSpec, *, base_directory: Path) -> PreTrainedModel:
+def _from_files(spec: JobSpec, *, base_directory: Path) -> PreTrainedModel:
     path = spec.model.path
     if path is None:
         raise RunInputError("spec.model: neither path nor scratch is given")
     try:
         return AutoModelForCausalLM.from_pretrained(
-            _place(path, base_directory), revision=spec.model.revision or "main", dtype=torch.float32
+            model_place(path, base_directory), revision=spec.model.revision or "main", dtype=torch.float32
         )
     except (OSError, ValueError) as error:
         raise RunInputError(f"spec.model.path = {path!r}: no causal language model can be loaded from it: {_first_line(error)}") from error
 
 
-def _tokenizer(spec: JobSpec, *, base_directory: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(spec: JobSpec, *, base_directory: Path) -> PreTrainedTokenizerBase:
+    """Raises RunInputError for one that cannot be loaded."""
     named = spec.model.tokenizer or spec.model.path
     if named is None:
         if spec.model.scratch is None:
@@ -66,7 +70,7 @@ def _tokenizer(spec: JobSpec, *, base_directory: Path) -> PreTrainedTokenizerBas
     field = "spec.model.tokenizer" if spec.model.tokenizer else "spec.model.path"
     revision = None if spec.model.tokenizer else spec.model.revision
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(_place(named, base_directory), revision=revision or "main")
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model_place(named, base_directory), revision=revision or "main")
     except (OSError, ValueError) as error:
         raise RunInputError(f"{field} = {named!r}: no tokenizer can be loaded from it: {_first_line(error)}") from error
     return tokenizer

@@ -1,0 +1,207 @@
+"""One run from its job to its end: resumes where it left off, builds the loop, trains, and says how it ended.
+
+Where the parts live is not decided here: one machine gives an engine and a trainer of this process, a cluster gives actors behind the
+same two protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from reasonrl.api.exit_codes import ExitCode
+from reasonrl.api.job import ReasoningRLJob
+from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY, StepMetrics
+from reasonrl.rollout.protocol import RolloutEngine
+from reasonrl.run.checkpoint_keeper import CheckpointKeeper
+from reasonrl.run.checkpoint_store import CheckpointStore
+from reasonrl.run.final_model import read_summary, write_final_model, write_summary
+from reasonrl.run.grading import Grader
+from reasonrl.run.health_watch import HealthWatch
+from reasonrl.run.loop import Run, train
+from reasonrl.run.policy_source import Policy, load_model, load_tokenizer, start_is_reproducible
+from reasonrl.run.progress import Progress
+from reasonrl.run.question_set import benchmarks, training_questions
+from reasonrl.run.run_directory import job_hash, keep_job, locked
+from reasonrl.run.stop_request import StopRequest, StopRequestedError
+from reasonrl.run.stopwatch import Stopwatch
+from reasonrl.run.telemetry.telemetry import Telemetry
+from reasonrl.run.trainer_rules import batch_rules
+from reasonrl.run.transitions import record_event
+from reasonrl.run.warm_start import forget_warm_start, warm_start
+from reasonrl.train.protocol import Trainer
+
+WARM_START_DIRECTORY = "warm-start"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How the run ended. `step` counts finished steps."""
+
+    exit_code: ExitCode
+    step: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where training begins. `checkpoint` is the one that the trainer will load, or None; `fresh_model` makes or loads the model and
+    warms it up (minutes), and is called once, and only when there is no checkpoint or its architecture is wanted in this process."""
+
+    job: ReasoningRLJob
+    directory: Path
+    base_directory: Path
+    tokenizer: PreTrainedTokenizerBase
+    checkpoint: Path | None
+    fresh_model: Callable[[], PreTrainedModel]
+    telemetry: Telemetry
+
+
+class RunParts(Protocol):
+    """Builds what differs from place to place. What it opens, it gives to `stack` to close."""
+
+    def trainer(self, start: Start, stack: ExitStack) -> Trainer: ...
+
+    def rollouts(self, start: Start, trainer: Trainer, stack: ExitStack) -> RolloutEngine:
+        """Of any weights: the run loads the trainer's before the first sample."""
+        ...
+
+
+def run_job(
+    job: ReasoningRLJob, parts: RunParts, *, directory: Path, base_directory: Path, telemetry: Telemetry, stop: StopRequest
+) -> RunResult:
+    """Trains until the job is done or `stop` is asked for. A directory with an unfinished run of this job is gone on with.
+
+    Raises what its parts raise: RunInputError, DataError, RunDirectoryError and RolloutError for what the job names and cannot be used;
+    TrainerError, RewardFailureError and CheckpointError when the run cannot go on.
+    """
+    # A bar for every checkpoint would tear the live view apart.
+    transformers_logging.disable_progress_bar()
+    with ExitStack() as stack:
+        stack.enter_context(locked(directory))
+        finished = read_summary(directory)
+        if finished is not None:
+            step = int(str(finished["step"]))
+            return RunResult(ExitCode.SUCCESS, step, "finished before; remove the directory or name another to train again")
+        stack.enter_context(telemetry)
+        try:
+            run = _prepare(job, parts, directory, base_directory, telemetry, stop, stack)
+        except StopRequestedError as stopped:
+            return RunResult(ExitCode.PREEMPTED, 0, f"stopped by {stopped} before training; the same command goes on from there")
+        try:
+            if not _only_warm_start(job):
+                train(run)
+        except StopRequestedError as stopped:
+            run.checkpoints.save(run.progress, reason=f"stopped by {stopped}")
+            step = run.progress.step
+            return RunResult(ExitCode.PREEMPTED, step, f"stopped by {stopped} after step {step}; the same command goes on from there")
+        return _finish(run)
+
+
+def _only_warm_start(job: ReasoningRLJob) -> bool:
+    return job.spec.sft is not None and job.spec.sft.only_warm_start
+
+
+def _prepare(
+    job: ReasoningRLJob,
+    parts: RunParts,
+    directory: Path,
+    base_directory: Path,
+    telemetry: Telemetry,
+    stop: StopRequest,
+    stack: ExitStack,
+) -> Run:
+    spec = job.spec
+    telemetry.stage("loading")
+    note = _noting(telemetry)
+    store = CheckpointStore(directory / CHECKPOINTS_DIRECTORY, warn=note)
+    with stop.droppable():
+        found = store.latest_complete()
+        tokenizer = load_tokenizer(spec, base_directory=base_directory)
+        questions = training_questions(spec, tokenizer, base_directory=base_directory, note=note)
+        held_out = benchmarks(spec, tokenizer, training=questions.questions, base_directory=base_directory, note=note)
+    warm = store_directory(directory)
+    if found is None:
+        keep_job(directory, job.dumped(), current_phase=0)
+
+    def fresh_model() -> PreTrainedModel:
+        with stop.droppable():
+            model = load_model(spec, tokenizer, base_directory=base_directory)
+        if found is None:
+            policy = Policy(model=model, tokenizer=tokenizer)
+            warm_start(spec, policy, directory=warm, base_directory=base_directory, telemetry=telemetry, stop=stop, note=note)
+        return model
+
+    start = Start(
+        job=job,
+        directory=directory,
+        base_directory=base_directory,
+        tokenizer=tokenizer,
+        checkpoint=None if found is None else found[0],
+        fresh_model=fresh_model,
+        telemetry=telemetry,
+    )
+    trainer = parts.trainer(start, stack)
+    keeper = CheckpointKeeper(
+        store,
+        trainer=trainer,
+        tokenizer=tokenizer,
+        spec=spec.checkpoint,
+        spec_hash=job_hash(job.dumped()),
+        start_is_unique=not start_is_reproducible(spec),
+        record=telemetry.event,
+    )
+    progress, earlier = Progress(), list[StepMetrics]()
+    if found is not None:
+        progress = keeper.restore(found[0])
+        changed = keep_job(directory, job.dumped(), current_phase=progress.phase_index)
+        earlier = [record for record in telemetry.resumed_at(progress.step) if isinstance(record, StepMetrics)]
+        edits = f"; edited since: {', '.join(changed)}" if changed else ""
+        record_event(telemetry, progress.step, "Resumed", f"from {found[0].name}{edits}")
+    rollouts = parts.rollouts(start, trainer, stack)
+    rollouts.load(trainer.weights(), version=progress.step)
+    template = questions.template
+    grader = stack.enter_context(
+        Grader(spec.rewards, uses_tags=template.uses_tags, response_prefix=template.response_prefix, base_directory=base_directory)
+    )
+    if found is None and not start_is_reproducible(spec):
+        keeper.save(progress, reason="start of training")
+    forget_warm_start(warm)
+    return Run(
+        job=job,
+        directory=directory,
+        take_prompts=questions.take,
+        rollouts=rollouts,
+        grader=grader,
+        trainer=trainer,
+        batch_rules=batch_rules(spec),
+        benchmarks=held_out,
+        telemetry=telemetry,
+        checkpoints=keeper,
+        stop=stop,
+        stopwatch=Stopwatch(telemetry.stage),
+        health=HealthWatch(earlier),
+        progress=progress,
+    )
+
+
+def store_directory(directory: Path) -> Path:
+    """Where the warm start keeps checkpoints of its own."""
+    return directory / CHECKPOINTS_DIRECTORY / WARM_START_DIRECTORY
+
+
+def _noting(telemetry: Telemetry) -> Callable[[str], None]:
+    return lambda message: record_event(telemetry, 0, "Note", message)
+
+
+def _finish(run: Run) -> RunResult:
+    progress = run.progress
+    final = write_final_model(run.directory, run.checkpoints.path(progress.step))
+    write_summary(run.directory, {"step": progress.step, "accuracy": progress.scores.get(progress.step, {}), "policy": final.name})
+    return RunResult(ExitCode.SUCCESS, progress.step, f"finished after {progress.step} steps; the policy is in {final}")
