@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reasonrl.api.run_files import StepMetrics
-from reasonrl.rl.health import EARLIER, RECENT, SIGNALS, health_warnings
+from reasonrl.rl.health import CRITICAL, EARLIER, RECENT, SIGNALS, WARNING, Reading, steps_before
 
 HEALTHY: dict[str, Any] = {
     "phase": "only",
@@ -62,8 +62,14 @@ def history(change: Callable[[int], dict[str, Any]], steps: int = RECENT + EARLI
     return [StepMetrics(step=step, time=float(step), phase_step=step, **(HEALTHY | change(step))) for step in range(steps)]
 
 
+def speaking(steps: list[StepMetrics]) -> dict[str, Reading]:
+    """The signals that a run gives at its last step, without regard to what they were before."""
+    readings = {name: signal(steps, steps_before(steps)) for name, signal in SIGNALS.items()}
+    return {name: reading for name, reading in readings.items() if reading is not None and reading.badness >= WARNING}
+
+
 def signals(steps: list[StepMetrics]) -> list[str]:
-    return [warning.signal for warning in health_warnings(steps)]
+    return list(speaking(steps))
 
 
 def late(step: int) -> bool:
@@ -87,7 +93,7 @@ def learning(step: int) -> dict[str, Any]:
 def test_a_healthy_run_has_no_warnings_at_any_step() -> None:
     steps = history(learning)
     for end in range(len(steps) + 1):
-        assert health_warnings(steps[:end]) == []
+        assert speaking(steps[:end]) == {}
 
 
 @pytest.mark.parametrize(
@@ -119,10 +125,10 @@ def test_a_healthy_run_has_no_warnings_at_any_step() -> None:
     ],
 )
 def test_each_disease_gives_its_own_warning(signal: str, change: Callable[[int], dict[str, Any]], says: str) -> None:
-    warnings = health_warnings(history(change))
-    assert [(warning.signal, warning.step) for warning in warnings] == [(signal, 29)]
-    assert says in warnings[0].message
-    assert warnings[0].message.endswith(".")
+    found = speaking(history(change))
+    assert list(found) == [signal]
+    assert says in found[signal].message
+    assert found[signal].message.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -175,3 +181,16 @@ def test_values_that_a_run_does_not_have_are_no_disease() -> None:
 
 def test_signal_names_are_fit_for_a_condition() -> None:
     assert all(name.isalnum() and name[0].isupper() for name in SIGNALS)
+
+
+def test_badness_is_the_multiple_of_the_threshold() -> None:
+    def kl(now: float) -> float:
+        return speaking(history(lambda step: {"kl_k3": now if late(step) else 0.05}))["KLExplosion"].badness
+
+    assert kl(0.5) == pytest.approx(WARNING)
+    assert kl(1.0) == pytest.approx(CRITICAL)
+    assert kl(4.0) == pytest.approx(8.0)
+
+
+def test_a_number_that_is_none_is_critical_at_once() -> None:
+    assert speaking(history(lambda step: {"kl_k1": math.inf} if step == 29 else {}))["NotFinite"].badness == CRITICAL

@@ -1,7 +1,8 @@
 """Warnings that a person watching a run's curves would give, computed from its metrics.
 
-Each signal is a pure function of the last steps and answers with a sentence or None; none acts. They compare the mean of the newest
-`RECENT` steps with that of the `EARLIER` steps before them, within one phase, because a new context limit moves every curve.
+Each signal is a pure function of the last steps and answers how bad it looks, on one scale for all: 1 is where a person should look, 2 is
+twice that. None acts, and none remembers: `rl.health_states` makes states of the readings that do not flap. They compare the mean of the
+newest `RECENT` steps with that of `EARLIER` steps before, within one phase, because a new context limit moves every curve.
 The thresholds are ours and not the report's.
 """
 
@@ -35,38 +36,35 @@ DEAD_STEPS = 3
 """Signals of a step that can teach nothing speak after this many such steps in a row."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthWarning:
-    """`signal` is CamelCase and stable, fit for a condition's reason; `message` is a sentence with the numbers."""
-
-    signal: str
-    message: str
-    step: int
+WARNING = 1.0
+"""Badness from which a signal is worth a look."""
+CRITICAL = 2.0
+"""Badness from which it is bad enough to act on."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Windows:
-    """The newest steps and those before them, of the current phase."""
+class Reading:
+    """How bad one signal looks at the last step, from 0, and a sentence with the numbers."""
 
-    recent: Sequence[StepMetrics]
-    earlier: Sequence[StepMetrics]
-
-
-Signal = Callable[[Sequence[StepMetrics]], str | None]
-"""`history, oldest first -> sentence`, or None when all is well or there are too few steps to tell."""
+    badness: float
+    message: str
 
 
-def health_warnings(history: Sequence[StepMetrics]) -> list[HealthWarning]:
-    """Every warning that the history, oldest step first, gives at its last step. The last `RECENT + EARLIER` steps suffice."""
-    warnings = []
-    for name, signal in SIGNALS.items():
-        message = signal(history)
-        if message is not None:
-            warnings.append(HealthWarning(signal=name, message=message, step=history[-1].step))
-    return warnings
+FINE = Reading(0.0, "")
+Signal = Callable[[Sequence[StepMetrics], Sequence[StepMetrics]], Reading | None]
+"""`(history, earlier) -> reading`, both oldest first; None when there are too few steps to tell. `earlier` is what the newest steps are
+compared with: `steps_before(history)`, or, for a signal that stands, the steps from before it began."""
 
 
-def not_finite(history: Sequence[StepMetrics]) -> str | None:
+def steps_before(history: Sequence[StepMetrics]) -> Sequence[StepMetrics]:
+    """The `EARLIER` steps before the newest `RECENT`; empty while they are not all there, and of one phase."""
+    if len(history) < RECENT + EARLIER:
+        return ()
+    steps = history[-RECENT - EARLIER :]
+    return steps[:EARLIER] if steps[0].phase_index == steps[-1].phase_index else ()
+
+
+def not_finite(history: Sequence[StepMetrics], _earlier: Sequence[StepMetrics]) -> Reading | None:
     """A loss, gradient norm, KL, entropy or reward of the last step is NaN or infinite."""
     if not history:
         return None
@@ -81,99 +79,104 @@ def not_finite(history: Sequence[StepMetrics]) -> str | None:
         "mean reward": last.reward_mean,
     }
     broken = [f"{name} is {value}" for name, value in watched.items() if value is not None and not math.isfinite(value)]
-    return f"At step {last.step} {', '.join(broken)}." if broken else None
+    return Reading(CRITICAL, f"At step {last.step} {', '.join(broken)}.") if broken else FINE
 
 
-def length_hacking(history: Sequence[StepMetrics]) -> str | None:
+def length_hacking(history: Sequence[StepMetrics], earlier: Sequence[StepMetrics]) -> Reading | None:
     """Responses get longer, fewer of them finish, and accuracy does not rise (STILL-3 section 4.2)."""
-    windows = _windows(history)
-    if windows is None:
-        return None
-    length = _change(windows, lambda metrics: metrics.response_length_mean)
-    completed = _change(windows, lambda metrics: metrics.completed_share)
-    accuracy = _change(windows, lambda metrics: metrics.accuracy)
+    length = _change(history, earlier, lambda metrics: metrics.response_length_mean)
+    completed = _change(history, earlier, lambda metrics: metrics.completed_share)
+    accuracy = _change(history, earlier, lambda metrics: metrics.accuracy)
     if length is None or completed is None or accuracy is None:
         return None
-    longer = length[1] >= LENGTH_GROWTH * length[0]
-    fewer_finish = completed[1] <= completed[0] - COMPLETED_FALL
-    if longer and fewer_finish and accuracy[1] <= accuracy[0]:
-        return (
-            f"Responses grow from {length[0]:.0f} to {length[1]:.0f} tokens while the completed share falls from {completed[0]:.0%} to "
-            f"{completed[1]:.0%} and accuracy does not rise ({accuracy[0]:.3f} to {accuracy[1]:.3f})."
-        )
-    return None
+    if accuracy[1] > accuracy[0]:
+        return FINE
+    longer = _ratio(length[1] - length[0], (LENGTH_GROWTH - 1.0) * length[0])
+    fewer_finish = (completed[0] - completed[1]) / COMPLETED_FALL
+    return Reading(
+        min(longer, fewer_finish),
+        f"Responses grow from {length[0]:.0f} to {length[1]:.0f} tokens while the completed share falls from {completed[0]:.0%} to "
+        f"{completed[1]:.0%} and accuracy does not rise ({accuracy[0]:.3f} to {accuracy[1]:.3f}).",
+    )
 
 
-def reward_collapse(history: Sequence[StepMetrics]) -> str | None:
+def reward_collapse(history: Sequence[StepMetrics], earlier: Sequence[StepMetrics]) -> Reading | None:
     """The mean reward falls far, on the scale of one response's reward, and by more than its noise from step to step."""
-    windows = _windows(history)
-    if windows is None:
+    old, new = _values(earlier, _reward), _values(history[-RECENT:], _reward)
+    spreads = _values(earlier, lambda metrics: metrics.reward_std)
+    if len(old) < 2 or len(new) < 2 or not spreads:
         return None
-    earlier, recent = _values(windows.earlier, _reward), _values(windows.recent, _reward)
-    spreads = _values(windows.earlier, lambda metrics: metrics.reward_std)
-    if len(earlier) < 2 or len(recent) < 2 or not spreads:
-        return None
-    before, now = _mean(earlier), _mean(recent)
-    noise = math.sqrt(_variance(earlier) / len(earlier) + _variance(recent) / len(recent))
-    if before - now > REWARD_FALL * _mean(spreads) and before - now > REWARD_NOISE * noise:
-        return f"The mean reward falls from {before:.3f} to {now:.3f}."
-    return None
+    before, now = _mean(old), _mean(new)
+    depth = _ratio(before - now, REWARD_FALL * _mean(spreads))
+    beyond_noise = _ratio(before - now, REWARD_NOISE * math.sqrt(_variance(old) / len(old) + _variance(new) / len(new)))
+    # A fall within the noise is no fall, however deep; one beyond it counts in full.
+    badness = depth if beyond_noise >= 1.0 else min(depth, beyond_noise)
+    return Reading(badness, f"The mean reward falls from {before:.3f} to {now:.3f}.")
 
 
-def entropy_collapse(history: Sequence[StepMetrics]) -> str | None:
+def entropy_collapse(history: Sequence[StepMetrics], earlier: Sequence[StepMetrics]) -> Reading | None:
     """The policy's entropy falls to a fraction of what it was, or to almost nothing."""
-    entropies = _values(history[-RECENT:], lambda metrics: metrics.entropy)
-    if len(entropies) == RECENT and max(entropies) < ENTROPY_FLOOR:
-        return (
-            f"Entropy has been below {ENTROPY_FLOOR} nats a token for {RECENT} steps (now {entropies[-1]:.4f}): the policy hardly explores."
+    recent = _values(history[-RECENT:], lambda metrics: metrics.entropy)
+    nothing = _ratio(ENTROPY_FLOOR, max(recent)) if len(recent) == RECENT else None
+    change = _change(history, earlier, lambda metrics: metrics.entropy)
+    fallen = None if change is None else _ratio(ENTROPY_FALL * change[0], change[1])
+    if nothing is not None and nothing > 1.0 and nothing >= (fallen or 0.0):
+        return Reading(
+            nothing,
+            f"Entropy has been below {ENTROPY_FLOOR} nats a token for {RECENT} steps (now {recent[-1]:.4f}): the policy hardly explores.",
         )
-    windows = _windows(history)
-    change = None if windows is None else _change(windows, lambda metrics: metrics.entropy)
-    if change is not None and change[1] < ENTROPY_FALL * change[0]:
-        return f"Entropy falls from {change[0]:.4f} to {change[1]:.4f} nats a token."
-    return None
+    if change is None or fallen is None:
+        return None if nothing is None else FINE
+    return Reading(fallen, f"Entropy falls from {change[0]:.4f} to {change[1]:.4f} nats a token.")
 
 
-def kl_explosion(history: Sequence[StepMetrics]) -> str | None:
+def kl_explosion(history: Sequence[StepMetrics], earlier: Sequence[StepMetrics]) -> Reading | None:
     """The KL from the reference (k3) multiplies within a few steps, and is large."""
-    windows = _windows(history)
-    change = None if windows is None else _change(windows, lambda metrics: metrics.kl_k3)
-    if change is not None and change[1] >= KL_FLOOR and change[1] >= KL_GROWTH * change[0]:
-        return f"KL from the reference grows from {change[0]:.4f} to {change[1]:.4f} nats a token."
-    return None
-
-
-def all_truncated(history: Sequence[StepMetrics]) -> str | None:
-    """No response finished, for several steps."""
-    last = history[-DEAD_STEPS:]
-    if len(last) == DEAD_STEPS and all(metrics.completed_share == 0.0 for metrics in last):
-        return (
-            f"No response has finished within {last[-1].max_response_tokens} tokens for {DEAD_STEPS} steps: the context is too short, or "
-            "the policy no longer writes its end token."
-        )
-    return None
-
-
-def zero_advantage(history: Sequence[StepMetrics]) -> str | None:
-    """No step of the last few could teach anything: nothing was kept, rewards were all equal, or no group had a contrast."""
-    last = history[-DEAD_STEPS:]
-    if len(last) < DEAD_STEPS:
+    change = _change(history, earlier, lambda metrics: metrics.kl_k3)
+    if change is None:
         return None
-    if all(metrics.kept_responses == 0 for metrics in last):
-        return f"No response has taken part in the gradient for {DEAD_STEPS} steps."
-    if all(metrics.reward_std == 0.0 for metrics in last):
-        return f"All rewards of a step have been equal for {DEAD_STEPS} steps (now {last[-1].reward_mean}): every advantage is zero."
-    if all(metrics.gradient_norm == 0.0 for metrics in last):
-        return f"The gradient has been exactly zero for {DEAD_STEPS} steps: every advantage is zero."
+    badness = min(change[1] / KL_FLOOR, _ratio(change[1], KL_GROWTH * change[0]))
+    return Reading(badness, f"KL from the reference grows from {change[0]:.4f} to {change[1]:.4f} nats a token.")
+
+
+def all_truncated(history: Sequence[StepMetrics], _earlier: Sequence[StepMetrics]) -> Reading | None:
+    """No response finished, for several steps."""
+    steps = _in_a_row(history, lambda metrics: metrics.completed_share == 0.0)
+    if not steps:
+        return FINE if history else None
+    return Reading(
+        steps / DEAD_STEPS,
+        f"No response has finished within {history[-1].max_response_tokens} tokens for {steps} steps: the context is too short, or the "
+        "policy no longer writes its end token.",
+    )
+
+
+def zero_advantage(history: Sequence[StepMetrics], _earlier: Sequence[StepMetrics]) -> Reading | None:
+    """No step of the last few could teach anything: nothing was kept, rewards were all equal, or no group had a contrast."""
+    if not history:
+        return None
+    last = history[-1]
+    nothing_kept = _in_a_row(history, lambda metrics: metrics.kept_responses == 0)
+    all_equal = _in_a_row(history, lambda metrics: metrics.reward_std == 0.0)
+    no_gradient = _in_a_row(history, lambda metrics: metrics.gradient_norm == 0.0)
+    no_contrast = _in_a_row(history, _without_contrast)
+    found = (
+        (nothing_kept, f"No response has taken part in the gradient for {nothing_kept} steps."),
+        (all_equal, f"All rewards of a step have been equal for {all_equal} steps (now {last.reward_mean}): every advantage is zero."),
+        (no_gradient, f"The gradient has been exactly zero for {no_gradient} steps: every advantage is zero."),
+        (
+            no_contrast,
+            f"Every group has been all right or all wrong for {no_contrast} steps (now {last.all_right_share:.0%} right): no response "
+            "beats its siblings.",
+        ),
+    )
+    steps, message = max(found, key=lambda each: each[0])
+    return Reading(steps / DEAD_STEPS, message) if steps else FINE
+
+
+def _without_contrast(metrics: StepMetrics) -> bool:
     # With more rewards than one, a group of equal answers can still differ in the others.
-    if all(
-        len(metrics.reward_components) == 1 and math.isclose(metrics.all_right_share + metrics.all_wrong_share, 1.0) for metrics in last
-    ):
-        right = last[-1].all_right_share
-        return (
-            f"Every group has been all right or all wrong for {DEAD_STEPS} steps (now {right:.0%} right): no response beats its siblings."
-        )
-    return None
+    return len(metrics.reward_components) == 1 and math.isclose(metrics.all_right_share + metrics.all_wrong_share, 1.0)
 
 
 SIGNALS: Mapping[str, Signal] = {
@@ -187,19 +190,24 @@ SIGNALS: Mapping[str, Signal] = {
 }
 
 
-def _windows(history: Sequence[StepMetrics]) -> _Windows | None:
-    if len(history) < RECENT + EARLIER:
-        return None
-    steps = history[-RECENT - EARLIER :]
-    if steps[0].phase_index != steps[-1].phase_index:
-        return None
-    return _Windows(recent=steps[-RECENT:], earlier=steps[:EARLIER])
+def _change(
+    history: Sequence[StepMetrics], earlier: Sequence[StepMetrics], value: Callable[[StepMetrics], float | None]
+) -> tuple[float, float] | None:
+    """Mean of the earlier and of the newest steps that have the value; None when either has none."""
+    old, new = _values(earlier, value), _values(history[-RECENT:], value)
+    return (_mean(old), _mean(new)) if old and new else None
 
 
-def _change(windows: _Windows, value: Callable[[StepMetrics], float | None]) -> tuple[float, float] | None:
-    """Mean of the earlier and of the recent steps that have the value; None when either window has none."""
-    earlier, recent = _values(windows.earlier, value), _values(windows.recent, value)
-    return (_mean(earlier), _mean(recent)) if earlier and recent else None
+def _in_a_row(history: Sequence[StepMetrics], holds: Callable[[StepMetrics], bool]) -> int:
+    """How many of the newest steps it holds for, without a gap."""
+    return next((count for count, metrics in enumerate(reversed(history)) if not holds(metrics)), len(history))
+
+
+def _ratio(part: float, whole: float) -> float:
+    """0 when the part is nothing, infinite when the whole is."""
+    if part <= 0.0:
+        return 0.0
+    return part / whole if whole > 0.0 else math.inf
 
 
 def _values(steps: Sequence[StepMetrics], value: Callable[[StepMetrics], float | None]) -> list[float]:

@@ -102,14 +102,14 @@ def train_one_step(run: Run) -> None:
 
 
 def tell(run: Run, result: StepResult) -> StepMetrics:
-    """Hands the step's record, some of its answers and any new warning to telemetry."""
+    """Hands the step's record, some of its answers and any change of its health to telemetry."""
     spec = run.job.spec.telemetry
     metrics = step_metrics(result)
     if spec.rollouts_every_steps > 0 and result.step % spec.rollouts_every_steps == 0:
         run.telemetry.rollouts(result.step, rollout_lines(result.graded, step=result.step, limit=spec.rollouts_per_step))
     run.telemetry.step(metrics)
-    for warning in run.health.new_warnings(metrics):
-        record_event(run.telemetry, result.step, warning.signal, warning.message)
+    for change in run.health.observe(metrics):
+        record_event(run.telemetry, change.step, change.reason, change.message)
     return metrics
 
 

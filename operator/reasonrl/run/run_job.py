@@ -157,11 +157,11 @@ def _prepare(
         start_is_unique=not start_is_reproducible(spec),
         record=telemetry.event,
     )
-    progress, earlier = Progress(), list[StepMetrics]()
+    progress, health = Progress(), HealthWatch(spec.failure_policy)
     if found is not None:
         progress = keeper.restore(found[0])
         changed = keep_job(directory, job.dumped(), current_phase=progress.phase_index)
-        earlier = [record for record in telemetry.resumed_at(progress.step) if isinstance(record, StepMetrics)]
+        health.replay([record for record in telemetry.resumed_at(progress.step) if isinstance(record, StepMetrics)])
         edits = f"; edited since: {', '.join(changed)}" if changed else ""
         record_event(telemetry, progress.step, "Resumed", f"from {found[0].name}{edits}")
     rollouts = parts.rollouts(start, trainer, stack)
@@ -186,7 +186,7 @@ def _prepare(
         checkpoints=keeper,
         stop=stop,
         stopwatch=Stopwatch(telemetry.stage),
-        health=HealthWatch(earlier),
+        health=health,
         progress=progress,
     )
 
