@@ -22,7 +22,7 @@ def _minimal() -> Job:
         "metadata": {"name": "first"},
         "spec": {
             "model": {"path": "hf://Qwen/Qwen2.5-1.5B"},
-            "data": {"train": [{"path": "questions.jsonl"}]},
+            "data": {"train": [{"path": "/data/questions.jsonl"}]},
             "rewards": [{"type": "answer"}],
             "phases": [{"name": "ctx-2k", "maxResponseTokens": 2048, "until": {"steps": 200}}],
         },

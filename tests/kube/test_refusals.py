@@ -19,6 +19,7 @@ from testbed.client import ApiError, Client
 from reasonrl.api.live_edits import changed_fields, refused_changes
 from reasonrl.api.parse import parse_job
 from reasonrl.api.problems import JobError
+from reasonrl.api.runtime import admit
 
 pytestmark = pytest.mark.usefixtures("crds")
 
@@ -59,7 +60,7 @@ def minimal(name: str = "first") -> dict[str, Any]:
         "metadata": {"name": name},
         "spec": {
             "model": {"path": "hf://Qwen/Qwen2.5-1.5B"},
-            "data": {"train": [{"path": "questions.jsonl"}]},
+            "data": {"train": [{"path": "/data/questions.jsonl"}]},
             "rewards": [{"type": "answer"}],
             "phases": [{"name": "ctx-2k", "maxResponseTokens": 2048, "until": {"steps": 200}}],
         },
@@ -104,6 +105,30 @@ def test_the_api_server_refuses_what_parse_job_refuses(bad: Refusal, api: Client
         assert bad.says in said
 
 
+RELATIVE = {
+    "spec.model.path": {"spec.model.path": "model"},
+    "spec.model.tokenizer": {"spec.model.tokenizer": "tokenizer"},
+    "spec.data.train[0].path": {"spec.data.train[0].path": "questions.jsonl"},
+    "spec.sft.train[0].path": {"spec.sft": {"train": [{"path": "./sft.jsonl"}], "steps": 1}},
+    "spec.evaluation.benchmarks[0].path": {"spec.evaluation.benchmarks": [{"name": "aime", "path": "../aime.jsonl"}]},
+    "spec.rewards[1].path": {"spec.rewards[1]": {"type": "function", "path": "rewards.py"}},
+}
+
+
+@pytest.mark.parametrize(("field", "edits"), RELATIVE.items(), ids=RELATIVE)
+def test_a_relative_path_is_refused_as_the_operator_refuses_it(field: str, edits: Mapping[str, object], api: Client) -> None:
+    job = edited(minimal(), edits)
+    with pytest.raises(JobError) as raised:
+        admit(job, None)
+    (problem,) = raised.value.problems
+    assert problem.field == field
+    said = answer(api, job)
+    assert said is not None, "the server took it"
+    assert f"{field}: " in said
+    assert problem.message in said
+    parse_job(job)
+
+
 def test_most_refusals_are_in_our_own_words() -> None:
     assert sum(bad.by == "ours" for bad in REFUSALS) >= 120
     assert sum(bad.by == "operator" for bad in REFUSALS) <= 4
@@ -129,8 +154,8 @@ GOOD: dict[str, Mapping[str, object]] = {
         "spec.rewards": [
             {"type": "answer", "incorrect": -1, "missing": -1},
             {"type": "format", "mode": "additive", "weight": 0.2},
-            {"type": "function", "path": "rewards.py"},
-            {"type": "function", "path": "rewards.py", "function": "other"},
+            {"type": "function", "path": "/data/rewards.py"},
+            {"type": "function", "path": "/data/rewards.py", "function": "other"},
             {"type": "overlong", "bufferTokens": 512},
         ]
     },
@@ -183,7 +208,9 @@ GOOD: dict[str, Mapping[str, object]] = {
         "spec.activeDeadlineSeconds": 86_400,
     },
     "benchmarks": {
-        "spec.evaluation.benchmarks": [{"name": "aime24", "path": "aime.jsonl", "prompt": {"template": "custom", "text": "{question}"}}],
+        "spec.evaluation.benchmarks": [
+            {"name": "aime24", "path": "/data/aime.jsonl", "prompt": {"template": "custom", "text": "{question}"}}
+        ],
         "spec.checkpoint.keepBest": {"metric": "aime24"},
         "spec.checkpoint.maxBytes": "50Gi",
     },
@@ -244,7 +271,7 @@ EDITS: list[tuple[Mapping[str, object], int | None, str | None]] = [
     ({"spec.data.train[0].limit": 9000}, 0, "spec.data cannot change"),
     ({"spec.rewards[1]": {"type": "format"}}, 0, "spec.rewards cannot change"),
     ({"spec.selection": [{"type": "overlengthMask"}]}, 0, "spec.selection cannot change"),
-    ({"spec.sft": {"train": [{"path": "s.jsonl"}], "steps": 9}}, 0, "spec.sft cannot change"),
+    ({"spec.sft": {"train": [{"path": "/data/s.jsonl"}], "steps": 9}}, 0, "spec.sft cannot change"),
     ({"spec.prompt.template": "short"}, 0, "spec.prompt cannot change"),
     ({"spec.algorithm.promptsPerStep": 64}, 0, "spec.algorithm.promptsPerStep cannot change"),
     ({"spec.algorithm.loss.clipLow": 0.1}, 0, "spec.algorithm.loss cannot change"),

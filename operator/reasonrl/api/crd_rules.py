@@ -8,6 +8,7 @@ from reasonrl.api.crd_cluster_rules import CLUSTER_RULES
 from reasonrl.api.crd_data_rules import DATA_RULES
 from reasonrl.api.crd_engine_rules import ENGINE_RULES
 from reasonrl.api.crd_experiment_rules import EXPERIMENT_RULES
+from reasonrl.api.crd_path_rules import PATH_RULES
 from reasonrl.api.crd_phase_rules import PHASE_RULES
 from reasonrl.api.crd_schema import Schema, add_rule, at_path, quoted
 from reasonrl.api.crd_values import Rule
@@ -17,7 +18,7 @@ from reasonrl.api.validation.job import LONGEST_NAME
 
 def add_job_rules(spec: Schema) -> None:
     """Rules of a job's spec that a blueprint has no part in."""
-    _add(spec, [*EXPERIMENT_RULES, *DATA_RULES, *PHASE_RULES, *ENGINE_RULES])
+    _add(spec, [*EXPERIMENT_RULES, *DATA_RULES, *PHASE_RULES, *ENGINE_RULES, *PATH_RULES])
     _add_future_variants(spec)
 
 

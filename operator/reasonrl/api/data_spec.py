@@ -44,7 +44,8 @@ class DataSource(ContractModel):
 
     path: PathText | None = Field(
         default=None,
-        description="A .jsonl, .jsonl.gz, .json or .parquet file, or a directory saved by the datasets package; relative to the job file.",
+        description="A .jsonl, .jsonl.gz, .json or .parquet file, or a directory saved by the datasets package; relative to the job file, "
+        "and on a cluster absolute.",
     )
     hugging_face: HuggingFaceSource | None = Field(default=None, description="A data set of the Hugging Face hub.")
     reasoning_gym: ReasoningGymSource | None = Field(default=None, description="Questions made by a task of the reasoning-gym package.")

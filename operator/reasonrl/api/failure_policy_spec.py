@@ -71,5 +71,5 @@ class FailurePolicySpec(ContractModel):
     start_deadline_seconds: DurationSeconds = Field(
         default=3600,
         description="Time from the creation of the trainers' pods until all of them run, in seconds; a job that is not admitted yet by its "
-        "queue does not wait here. A slower start is a failure of the trainers.",
+        "queue does not wait here. A slower start is a failure of the trainers. There always is such a deadline; the longest is a year.",
     )

@@ -56,8 +56,9 @@ class ModelSpec(ContractModel):
 
     path: PathText | None = Field(
         default=None,
-        description="A local directory in Hugging Face format, relative to the job file, or hf://organisation/name from the hub. Exactly "
-        "one of path and scratch. The report studied Qwen2.5 1.5B, 7B and 32B (STILL-3 §3.1.1, Table 1).",
+        description="A local directory in Hugging Face format, relative to the job file and on a cluster absolute, or "
+        "hf://organisation/name from the hub. Exactly one of path and scratch. "
+        "The report studied Qwen2.5 1.5B, 7B and 32B (STILL-3 §3.1.1, Table 1).",
     )
     revision: ShortText | None = Field(default=None, description="Branch, tag or commit of an hf:// model. Null is its main branch.")
     scratch: ScratchSpec | None = Field(
@@ -67,8 +68,8 @@ class ModelSpec(ContractModel):
     )
     tokenizer: PathText | None = Field(
         default=None,
-        description="A directory or hf:// name with another tokenizer. Null is the model's own; with scratch, that of the first training "
-        "source's task.",
+        description="A directory (on a cluster absolute) or hf:// name with another tokenizer. Null is the model's own; with scratch, "
+        "that of the first training source's task.",
     )
     dtype: DType = Field(
         default="bfloat16",

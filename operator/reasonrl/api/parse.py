@@ -17,7 +17,7 @@ from reasonrl.api.validation.job import job_problems
 
 def parse_job(mapping: Mapping[str, object]) -> ReasoningRLJob:
     """The job, with every default filled in. Raises JobError with all problems found, each with its field, value and fix."""
-    problems = list(_unfit_values(mapping, ""))
+    problems = list(unfit_values(mapping, ""))
     if problems:
         raise JobError(problems)
     future = list(future_variant_problems(mapping))
@@ -40,17 +40,17 @@ def _validated(mapping: Mapping[str, object]) -> ReasoningRLJob | ValidationErro
         return error
 
 
-def _unfit_values(value: object, path: str) -> Iterator[Problem]:
+def unfit_values(value: object, path: str) -> Iterator[Problem]:
     """Values that YAML has and a job has not: dates, binary data, and keys that are no text."""
     if isinstance(value, Mapping):
         for key, each in value.items():
             if isinstance(key, str):
-                yield from _unfit_values(each, f"{path}.{key}" if path else key)
+                yield from unfit_values(each, f"{path}.{key}" if path else key)
             else:
                 yield Problem(path or "the job", key, "a field's name must be text; put it in quotes if it is meant")
     elif isinstance(value, list):
         for index, each in enumerate(value):
-            yield from _unfit_values(each, f"{path}[{index}]")
+            yield from unfit_values(each, f"{path}[{index}]")
     elif value is not None and not isinstance(value, str | int | float | bool):
         yield Problem(path, str(value), f"YAML reads this as a {type(value).__name__}; put it in quotes if it is text")
 

@@ -46,7 +46,7 @@ class FunctionReward(ContractModel):
     """A Python function of yours, run in a killable process."""
 
     type: Literal["function"] = Field(description="function.")
-    path: PathText = Field(description="Python file, relative to the job file.")
+    path: PathText = Field(description="Python file, relative to the job file, and on a cluster absolute.")
     function: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
         default="score", description="Name of the function in it."
     )

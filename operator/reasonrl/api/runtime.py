@@ -22,10 +22,12 @@ from reasonrl.api.lifecycle_spec import Metadata
 from reasonrl.api.network_spec import NetworkSpec
 from reasonrl.api.parse import parse_job
 from reasonrl.api.pod_spec import Image, PodsSpec, VolumeMount
+from reasonrl.api.problems import JobError
 from reasonrl.api.rollout_spec import RolloutSpec
 from reasonrl.api.scheduling_spec import SchedulingSpec
 from reasonrl.api.telemetry_spec import TelemetrySpec
 from reasonrl.api.trainer_spec import TrainerSpec
+from reasonrl.api.validation.cluster_paths import cluster_path_problems
 
 RUNTIME_KIND = "ReasoningRLRuntime"
 CLUSTER_RUNTIME_KIND = "ClusterReasoningRLRuntime"
@@ -88,8 +90,16 @@ def admitted_job(
     *, name: str, namespace: str, spec: Mapping[str, object], runtime_spec: Mapping[str, object] | None = None
 ) -> ReasoningRLJob:
     """A job of the cluster with its blueprint, checked as a whole. Raises JobError with every problem."""
-    mapping = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name, "namespace": namespace}, "spec": spec}
-    return parse_job(resolve(mapping, runtime_spec))
+    return admit({"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name, "namespace": namespace}, "spec": spec}, runtime_spec)
+
+
+def admit(job: Mapping[str, object], runtime_spec: Mapping[str, object] | None) -> ReasoningRLJob:
+    """A job as it was written, with its blueprint, checked as the operator checks it. Raises JobError with every problem."""
+    admitted = parse_job(resolve(job, runtime_spec))
+    problems = list(cluster_path_problems(admitted.spec))
+    if problems:
+        raise JobError(problems)
+    return admitted
 
 
 def _merged(under: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:

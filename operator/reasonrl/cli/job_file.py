@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from reasonrl.api.data_spec import DataSource
 from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.parse import parse_job
 from reasonrl.api.problems import JobError, Problem
-from reasonrl.api.reward_spec import FunctionReward
-from reasonrl.api.validation.model import HUB_PREFIX
+from reasonrl.api.validation.cluster_paths import local_paths
 from reasonrl.cli.problems import JobFileError, JobInFileError
 
 LARGEST_FILE = 1_048_576
@@ -83,7 +81,9 @@ def line_of(path: Path, field: str) -> int | None:
 def check_paths(job: ReasoningRLJob, base_directory: Path) -> list[Problem]:
     """Local files and directories that the job names and that do not exist. Relative paths are relative to `base_directory`, the job
     file's own. Names of the hub are not looked up."""
-    return [problem for field, path, wanted in _paths(job) if (problem := _missing(field, path, wanted, base_directory)) is not None]
+    return [
+        problem for field, path, wanted in local_paths(job.spec) if (problem := _missing(field, path, wanted, base_directory)) is not None
+    ]
 
 
 def _values_in(value: object, known: dict[int, int | None], path: Path) -> int:
@@ -113,26 +113,6 @@ def _text(path: Path) -> str:
         raise JobFileError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
     except OSError as error:
         raise JobFileError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _paths(job: ReasoningRLJob) -> Iterator[tuple[str, str, str]]:
-    """Field, path, and what it should be: file, directory, or either."""
-    spec = job.spec
-    for name, path in (("path", spec.model.path), ("tokenizer", spec.model.tokenizer)):
-        if path is not None and not path.startswith(HUB_PREFIX):
-            yield f"spec.model.{name}", path, "directory"
-    groups: list[tuple[str, tuple[DataSource, ...]]] = [
-        ("spec.data.train", spec.data.train),
-        ("spec.sft.train", spec.sft.train if spec.sft else ()),
-        ("spec.evaluation.benchmarks", spec.evaluation.benchmarks),
-    ]
-    for field, sources in groups:
-        for index, source in enumerate(sources):
-            if source.path is not None:
-                yield f"{field}[{index}].path", source.path, "file or directory"
-    for index, reward in enumerate(spec.rewards):
-        if isinstance(reward, FunctionReward):
-            yield f"spec.rewards[{index}].path", reward.path, "file"
 
 
 def _missing(field: str, path: str, wanted: str, base_directory: Path) -> Problem | None:

@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from reasonrl.api.job import ReasoningRLJob
     from reasonrl.api.model_shape import ModelShape, UnknownShape
+    from reasonrl.api.problems import Problem
 
 
 class OutputFormat(StrEnum):
@@ -30,6 +31,14 @@ def plan(
         Path | None,
         typer.Option("--model-config", help="config.json of the model, when spec.model.path is not on this machine.", show_default=False),
     ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            "--runtime",
+            help="File of the blueprint that the job names in spec.runtimeRef: plans what the operator would make of both.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Show the pods, GPUs, memory, batch, phases and schedule values of a job.
 
@@ -40,16 +49,15 @@ def plan(
     from reasonrl.api.problems import JobError
     from reasonrl.api.resource_plan import plan_resources
     from reasonrl.api.validation.warnings import job_warnings
-    from reasonrl.cli.job_file import load_job_file
     from reasonrl.cli.problems import JobInFileError, show_warnings
 
-    job = load_job_file(file)
+    job, unknown = _load(file, runtime)
     shape = model_shape_of(job, base_directory=file.resolve().parent, model_config=model_config)
     try:
         found = plan_resources(job, model_shape=shape)
     except JobError as error:
         raise JobInFileError(file, error.problems) from error
-    show_warnings(job_warnings(job), file=file)
+    show_warnings([*unknown, *job_warnings(job)], file=file)
     if output is OutputFormat.JSON:
         totals = [estimate.total for estimate in found.memory]
         answer = asdict(found)
@@ -60,6 +68,24 @@ def plan(
     from reasonrl.cli.plan_tables import show_plan
 
     show_plan(found)
+
+
+def _load(file: Path, runtime: Path | None) -> tuple[ReasoningRLJob, list[Problem]]:
+    """The job, and a warning about a blueprint that was not looked at."""
+    from reasonrl.api.parse import parse_job
+    from reasonrl.api.problems import JobError
+    from reasonrl.cli.blueprint_file import admitted, load_blueprint, unused_blueprints
+    from reasonrl.cli.job_file import read_mapping
+    from reasonrl.cli.problems import JobInFileError, show_warnings
+
+    blueprints = [] if runtime is None else [load_blueprint(runtime)]
+    mapping = read_mapping(file)
+    warnings = unused_blueprints(mapping, blueprints)
+    try:
+        return admitted(mapping, blueprints) if blueprints else parse_job(mapping), warnings
+    except JobError as error:
+        show_warnings(warnings, file=file)
+        raise JobInFileError(file, error.problems) from error
 
 
 def model_shape_of(job: ReasoningRLJob, *, base_directory: Path, model_config: Path | None) -> ModelShape | UnknownShape:
