@@ -85,3 +85,7 @@ class Trainer(Protocol):
 
 class TrainerError(Exception):
     """The trainer was asked for something that this run cannot do."""
+
+
+class LossNotFiniteError(TrainerError):
+    """An update gave a gradient that is no finite number; no weight was changed by it."""

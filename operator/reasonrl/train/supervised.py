@@ -25,7 +25,7 @@ from reasonrl.rl.logprobs import fused_head_loss
 from reasonrl.train.batching import micro_batches
 from reasonrl.train.lean_forward import LeanForward, lean_forward_for
 from reasonrl.train.policy_forward import head_of
-from reasonrl.train.protocol import TrainerError, TrainingSequence
+from reasonrl.train.protocol import LossNotFiniteError, TrainerError, TrainingSequence
 from reasonrl.train.supervised_rows import Example, TokenRows, packed_rows, plain_rows
 from reasonrl.train.trainer_files import read_trainer_files, write_trainer_files
 
@@ -91,7 +91,7 @@ class SupervisedTrainer:
     def steps(self, batch_at: BatchAt) -> Iterator[SupervisedStep]:
         """Trains from the current step to the last, yielding after each. Between two steps the caller may save, or stop for good.
 
-        Raises TrainerError when a gradient is not finite; no weight is changed by that step.
+        Raises LossNotFiniteError when a gradient is not finite; no weight is changed by that step.
         """
         while self.step < self._setting.steps:
             started = time.perf_counter()
@@ -170,7 +170,7 @@ class SupervisedTrainer:
         norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._setting.max_gradient_norm))
         if not math.isfinite(norm):
             self._optimizer.zero_grad(set_to_none=True)
-            raise TrainerError(
+            raise LossNotFiniteError(
                 f"supervised step {self.step + 1}: the gradient norm is {norm}; no weight was changed by it. "
                 f"Lower spec.sft.learningRate (here {rate:g}) or lengthen spec.sft.warmupSteps"
             )

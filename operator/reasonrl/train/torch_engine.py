@@ -24,7 +24,7 @@ from reasonrl.rl.logprobs import fused_head_loss, inference_logprobs, token_logp
 from reasonrl.rl.losses import LOSSES, ClipSetting
 from reasonrl.train.batching import micro_batches
 from reasonrl.train.policy_forward import PolicyForward, head_of, policy_forward
-from reasonrl.train.protocol import TrainerError, TrainingSequence, UpdateSetting, UpdateStats
+from reasonrl.train.protocol import LossNotFiniteError, TrainerError, TrainingSequence, UpdateSetting, UpdateStats
 from reasonrl.train.trainer_files import read_trainer_files, write_trainer_files
 from reasonrl.train.update_rules import ComputeRules, LossRules, OptimizerRules
 from reasonrl.train.update_totals import UpdateTotals
@@ -106,7 +106,7 @@ class TorchTrainer:
             norm = float(torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._optimizer_rules.max_gradient_norm))
             if not math.isfinite(norm):
                 self._optimizer.zero_grad(set_to_none=True)
-                raise TrainerError(
+                raise LossNotFiniteError(
                     f"the gradient norm of update {number + 1} of {len(updates)} is {norm}; no weight was changed by it. "
                     "Lower spec.algorithm.optimizer.learningRate, or look at the rewards and log-probs of this step"
                 )
