@@ -1,4 +1,4 @@
-"""Carrying out plans, writing status and recording events: what is sent, in which order, and what happens when it is refused."""
+"""Carrying out plans and writing status: what is sent, in which order, and what happens when it is refused."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 
 from reasonrl.api import names
-from reasonrl.controller.actions import Create, Delete, Happening, Plan
+from reasonrl.controller.actions import Create, Delete, Plan
 from reasonrl.controller.api_errors import Conflict, NotLeading
 from reasonrl.controller.apply import AT_ONCE, apply_plan, with_token
 from reasonrl.controller.caches import Caches
 from reasonrl.controller.children import GENERATED_TOKEN
-from reasonrl.controller.merge_patch import merge_patch
 from reasonrl.controller.metrics import Metrics
 from reasonrl.controller.reconcile import Engine, reconcile, work
 from reasonrl.controller.recorder import Recorder
@@ -336,102 +333,6 @@ def test_a_worker_that_may_not_write_ends(scripted: Any) -> None:
         await engine.client.close()
 
     in_world(scripted, story, lambda observed: Plan(creates=(create("Pod", "p1"), create("Pod", "p2"))))
-
-
-def test_a_repeated_event_is_counted_in_one_object_also_after_a_restart(scripted: Any) -> None:
-    async def story(world: World) -> None:
-        stored: dict[str, Any] = {}
-
-        async def post(request: web.Request) -> web.StreamResponse:
-            body = await request.json()
-            if body["metadata"]["name"] in stored:
-                return await world.server.refuse(409, "AlreadyExists")(request)
-            stored[body["metadata"]["name"]] = body
-            return web.json_response(body, status=201)
-
-        async def patch(request: web.Request) -> web.StreamResponse:
-            held = stored[request.path.rsplit("/", 1)[-1]]
-            held.update(await request.json())
-            return web.json_response(held)
-
-        async def get(request: web.Request) -> web.StreamResponse:
-            return web.json_response(stored[request.path.rsplit("/", 1)[-1]])
-
-        for method, answer in (("POST", post), ("PATCH", patch), ("GET", get)):
-            world.server.on(method, ".*events.*", answer)
-        failed = Happening(type="Warning", reason="PodFailed", message="trainer-0 failed")
-        for _ in range(3):
-            world.recorder.emit(world.job, failed)
-        await world.recorder.flush(5)
-        world.recorder.emit(world.job, failed)
-        await world.recorder.flush(5)
-        restarted = Recorder(world.client, now=lambda: 1.9e9, clock=lambda: 0.0, instance="other")
-        restarted.emit(world.job, failed)
-        await restarted.flush(5)
-        (event,) = stored.values()
-        assert event["count"] == 5
-        assert event["firstTimestamp"] < event["lastTimestamp"]
-        assert event["involvedObject"]["uid"] == "uid-j"
-
-    in_world(scripted, story)
-
-
-def test_repetitions_wait_and_many_messages_of_one_reason_become_one_event(scripted: Any) -> None:
-    async def story(world: World) -> None:
-        world.server.on("POST", ".*", echo())
-        for number in range(100):
-            world.recorder.emit(world.job, Happening(type="Warning", reason="Odd", message=f"number {number}"))
-        await world.recorder.flush(5)
-        assert world.server.count("POST") == 11
-        assert world.server.asked[-1].body["count"] == 90
-
-    in_world(scripted, story)
-
-
-def test_an_event_that_cannot_be_written_hurts_nobody(scripted: Any) -> None:
-    async def story(world: World) -> None:
-        world.server.on("POST", ".*", world.server.refuse(403, "Forbidden"))
-        world.recorder.emit(world.job, Happening(type="Normal", reason="Created", message="m"))
-        await world.recorder.flush(5)
-        assert world.recorder.dropped == 1
-
-    in_world(scripted, story)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "a", "b"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=3),
-    max_leaves=8,
-)
-OBJECT = st.dictionaries(st.sampled_from("pqr"), JSON, max_size=3)
-
-
-def without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
-
-
-def merged(target: Any, patch: Any) -> Any:
-    """RFC 7396, section 2."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
-
-
-@given(old=OBJECT, new=OBJECT)
-def test_a_merge_patch_leads_from_the_old_to_the_new_and_is_empty_when_they_are_the_same(old: Any, new: Any) -> None:
-    old, new = without_nulls(old), without_nulls(new)
-    patch = merge_patch(old, new)
-    assert merged(old, patch) == new
-    assert merge_patch(merged(old, patch), new) == {}
-    assert merge_patch(new, new) == {}
 
 
 def test_status_that_is_as_wanted_is_not_written(scripted: Any) -> None:
