@@ -7,6 +7,7 @@ once the job has started, because changing it would make the run's past and its 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 
 LIVE_FIELDS = (
@@ -33,6 +34,28 @@ def changed_fields(old: Mapping[str, object], new: Mapping[str, object]) -> list
 def refused_changes(changed: Sequence[str], *, current_phase: int) -> list[str]:
     """Those of `changed` that may not change while phase `current_phase` (from 0) runs."""
     return [path for path in changed if not _is_live(path, current_phase=current_phase)]
+
+
+def with_live_fields(old: Mapping[str, object], new: Mapping[str, object], *, current_phase: int) -> dict[str, object]:
+    """The dumped job `old` with what of `new` may change while phase `current_phase` runs. The result is to be checked again: half of an
+    edit may not make sense where the whole did."""
+    merged = copy.deepcopy(dict(old))
+    for field in LIVE_FIELDS:
+        _copy_field(new, merged, field.split("."))
+    spec, wanted = merged["spec"], new["spec"]
+    if isinstance(spec, dict) and isinstance(wanted, Mapping):
+        spec["phases"] = [*spec["phases"][: current_phase + 1], *copy.deepcopy(list(wanted["phases"]))[current_phase + 1 :]]
+    return merged
+
+
+def _copy_field(source: object, target: object, path: list[str]) -> None:
+    for step in path[:-1]:
+        # Parts that only one of the two has, such as KL when it is off, are no live edit.
+        if not isinstance(source, Mapping) or not isinstance(target, dict):
+            return
+        source, target = source.get(step), target.get(step)
+    if isinstance(source, Mapping) and isinstance(target, dict) and path[-1] in source:
+        target[path[-1]] = copy.deepcopy(source[path[-1]])
 
 
 def _is_live(path: str, *, current_phase: int) -> bool:

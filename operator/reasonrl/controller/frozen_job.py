@@ -6,7 +6,6 @@ has started. The blueprint's text is kept beside the resolved job: a live edit i
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reasonrl.api import names
-from reasonrl.api.live_edits import LIVE_FIELDS, changed_fields, refused_changes
+from reasonrl.api.live_edits import changed_fields, refused_changes, with_live_fields
 from reasonrl.api.parse import parse_job
 from reasonrl.api.runtime import admitted_job
 from reasonrl.controller.records import JobRecord, ObjectRecord
@@ -84,32 +83,9 @@ def edit(frozen: FrozenJob, job: JobRecord, *, current_phase: int) -> Edit:
     refused = refused_changes(changed, current_phase=current_phase)
     if not refused:
         return Edit(frozen=wanted, applied=tuple(changed), refused=())
-    merged = _with_live_fields(frozen.spec, wanted.spec, current_phase)
-    # Checked again: half of an edit may not make sense where the whole did.
-    parsed = parse_job({**frozen.job, "spec": merged})
+    parsed = parse_job(with_live_fields(frozen.job, wanted.job, current_phase=current_phase))
     result = _frozen(wanted.source, parsed.dumped(), frozen.blueprint)
     return Edit(frozen=result, applied=tuple(changed_fields(frozen.job, result.job)), refused=tuple(refused))
-
-
-def _with_live_fields(old: Mapping[str, Any], new: Mapping[str, Any], current_phase: int) -> dict[str, Any]:
-    merged: dict[str, Any] = copy.deepcopy(dict(old))
-    for field in LIVE_FIELDS:
-        path = field.split(".")
-        if path[0] == "spec":
-            _copy_field(new, merged, path[1:])
-    merged["phases"] = [*merged["phases"][: current_phase + 1], *copy.deepcopy(list(new["phases"]))[current_phase + 1 :]]
-    return merged
-
-
-def _copy_field(source: Mapping[str, Any], target: dict[str, Any], path: list[str]) -> None:
-    found: Any = source
-    for step in path[:-1]:
-        found, target = found.get(step), target.get(step)  # type: ignore[assignment]
-        # Parts that only one of the two has, such as KL when it is off, are no live edit.
-        if not isinstance(found, Mapping) or not isinstance(target, dict):
-            return
-    if path[-1] in found:
-        target[path[-1]] = copy.deepcopy(found[path[-1]])
 
 
 def _frozen(source: str, job: Mapping[str, Any], blueprint: Mapping[str, Any] | None) -> FrozenJob:
