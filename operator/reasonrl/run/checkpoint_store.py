@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from reasonrl.run.checkpoint_disk import disk_fault
+
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
 _NAME = re.compile(r"^step-(\d{6,})$")
@@ -27,6 +29,14 @@ _HASH_BLOCK = 1 << 22
 
 class CheckpointError(Exception):
     """A checkpoint could not be written or read; the message names the file and what is wrong with it."""
+
+
+class CheckpointDiskFullError(CheckpointError):
+    """The volume of the checkpoints has no room; the message names it."""
+
+
+class CheckpointDiskReadOnlyError(CheckpointError):
+    """The volume of the checkpoints cannot be written to; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,10 @@ class CheckpointStore:
         self._warn = warn
         directory.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def directory(self) -> Path:
+        return self._directory
+
     def path(self, step: int) -> Path:
         return self._directory / checkpoint_name(step)
 
@@ -77,14 +91,15 @@ class CheckpointStore:
         """`write(directory)` fills an empty directory; afterwards the whole of it is durable under its final name.
 
         A sound checkpoint of the same step is left as it is: a step's state does not depend on why it is saved. Raises
-        CheckpointError when the disk refuses; nothing half-written is left then.
+        CheckpointError when the disk refuses (CheckpointDiskFullError and CheckpointDiskReadOnlyError where that is why); nothing
+        half-written is left then.
         """
         if self._has_sound(step):
             return self.path(step)
-        self.remove_unfinished()
         writing = self._directory / f"{_WRITING_PREFIX}{checkpoint_name(step)}"
         final = self.path(step)
         try:
+            self.remove_unfinished()
             writing.mkdir()
             write(writing)
             files = {name: _flush_and_hash(writing / name) for name in _relative_files(writing)}
@@ -94,9 +109,17 @@ class CheckpointStore:
                 _flush_directory(directory)
             os.rename(writing, final)
             _flush_directory(self._directory)
-        except OSError as error:
+        except Exception as error:
+            # Asked while what was written still fills the volume; and of any error: each library has its own word for a full disk.
+            fault = disk_fault(error, self._directory)
             shutil.rmtree(writing, ignore_errors=True)
-            raise CheckpointError(f"checkpoint of step {step} could not be written to {self._directory}: {error}") from error
+            what = f"checkpoint of step {step} could not be written to {self._directory}: {error}"
+            if fault is not None:
+                kind = CheckpointDiskFullError if fault.kind == "full" else CheckpointDiskReadOnlyError
+                raise kind(f"{what}; {fault.message}") from error
+            if isinstance(error, OSError):
+                raise CheckpointError(what) from error
+            raise
         return final
 
     def _has_sound(self, step: int) -> bool:
