@@ -1,8 +1,8 @@
 """The states of a run's health signals: ok, warning or critical, step after step, without flapping.
 
-A signal enters at one threshold and leaves at a lower one, and only after several calm steps. While it stands, the newest steps are compared
-with those from before it began: otherwise a run that has collapsed for as long as the window is wide would count as healthy again. The
-states follow from the step records alone, so a resumed run finds them again.
+A signal enters at one threshold and leaves at a lower one, and only after several calm steps. While it stands, the newest steps are
+compared with those from before it began: otherwise a run that has collapsed for as long as the window is wide would count as healthy
+again. The states follow from the step records alone, so a resumed run finds them again.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.live_edits import changed_fields, refused_changes
 from reasonrl.api.parse import parse_job
 from reasonrl.api.problems import JobError
@@ -55,8 +56,9 @@ def keep_job(directory: Path, job: Mapping[str, object], *, current_phase: int) 
     """
     path = directory / JOB_FILE
     changed: list[str] = []
-    if path.exists():
-        changed = changed_fields(_kept_job(path), job)
+    kept = kept_job(directory)
+    if kept is not None:
+        changed = changed_fields(kept.dumped(), job)
         refused = refused_changes(changed, current_phase=current_phase)
         if refused:
             raise RunDirectoryError(
@@ -69,10 +71,16 @@ def keep_job(directory: Path, job: Mapping[str, object], *, current_phase: int) 
     return changed
 
 
-def _kept_job(path: Path) -> dict[str, object]:
-    """The kept job with the defaults of fields that came with a later release than the one that wrote it."""
+def kept_job(directory: Path) -> ReasoningRLJob | None:
+    """The kept job, with the defaults of fields that came with a later release than the one that wrote it; None before a first start.
+
+    Raises RunDirectoryError when it cannot be read.
+    """
+    path = directory / JOB_FILE
+    if not path.exists():
+        return None
     try:
-        return parse_job(yaml.safe_load(path.read_text())).dumped()
+        return parse_job(yaml.safe_load(path.read_text()))
     except (JobError, yaml.YAMLError) as error:
         raise RunDirectoryError(f"{path} cannot be read as a job ({error}); choose another --output, or put the file back") from error
 

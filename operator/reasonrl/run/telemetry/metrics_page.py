@@ -15,7 +15,8 @@ _LABELS = {
     "phase": "name of a phase of the job",
     "index": "its place among the phases, from 0",
     "max_response_tokens": "its response limit in tokens",
-    "component": "a reward of the job by its type, such as `answer` or `format`",
+    "state": "`joining` (without the current weights yet), `live` or `lost`",
+    "signal": "a health signal, such as `RewardCollapse`",
     "type": "`prompt` or `response`",
     "estimator": "`k1`, `k2` or `k3`",
     "category": "a category of reflection keywords",
@@ -34,6 +35,7 @@ def metrics_page() -> str:
         "## Prometheus",
         "",
         "With `spec.telemetry.prometheusPort` set, a run serves these metrics at `http://<prometheusAddress>:<prometheusPort>/metrics`.",
+        "On a cluster, trainer-0 serves them at port 8471 in any case.",
         "Lengths are in tokens, times in seconds, logs in nats, ratios from 0 to 1. No metric carries the job's name: the scrape adds it.",
         "A gauge of something that the last step could not measure is `NaN`; a gauge with a label that the step did not have is absent.",
         "",
@@ -44,10 +46,12 @@ def metrics_page() -> str:
         name = f"{each.name}_total" if each.type == "counter" else each.name
         labels = ", ".join(f"`{label}`" for label in each.labels)
         lines.append(f"| `{name}` | {each.type} | {labels} | {each.help} |")
-    used = dict.fromkeys(label for each in DEFINITIONS for label in each.labels if label != "outcome")
+    used = dict.fromkeys(label for each in DEFINITIONS for label in each.labels if label not in ("outcome", "component"))
     lines += ["", "| label | values |", "|---|---|"]
     lines.append(f"| `outcome` of `reasonrl_response_length_tokens` | {', '.join(f'`{value}`' for value in LENGTH_OUTCOMES)} |")
     lines.append(f"| `outcome` of `reasonrl_scoring_attempts_total` | {', '.join(f'`{value}`' for value in SCORING_OUTCOMES)} |")
+    lines.append("| `component` of `reasonrl_reward_component` | a reward of the job by its type, such as `answer` or `format` |")
+    lines.append("| `component` of `reasonrl_recoveries_total` | what was replaced, such as `engine` |")
     lines += [f"| `{label}` | {_LABELS[label]} |" for label in used]
     buckets = next(each.buckets for each in DEFINITIONS if each.name == "reasonrl_response_length_tokens")
     lines += [

@@ -16,11 +16,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summ
 from prometheus_client.metrics_core import Metric
 
 from reasonrl.api.run_files import EvaluationMetrics, Event, StepMetrics, WarmStartMetrics
+from reasonrl.api.run_status import HealthSignal
 
 LENGTH_BUCKETS = tuple(float(2**power) for power in range(4, 18))
 """16 to 131,072 tokens in powers of two."""
+STALENESS_BUCKETS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0)
 SYNC_BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 LENGTH_OUTCOMES = ("correct", "incorrect", "truncated", "unscored")
+ENGINE_STATES = ("joining", "live", "lost")
+SEVERITIES = ("ok", "warning", "critical")
 SCORING_OUTCOMES = ("value", "error", "timeout", "unscorable")
 
 
@@ -79,10 +83,22 @@ DEFINITIONS = (
     Definition("reasonrl_sampler_gap_nats", "gauge", "Mean absolute gap between the trainer's and the sampler's log-prob of a token."),
     Definition("reasonrl_sampler_gap_max_nats", "gauge", "Greatest absolute gap between the trainer's and the sampler's log-prob."),
     Definition("reasonrl_staleness_steps", "gauge", "Age of the oldest weights that sampled a response of the last step."),
+    Definition(
+        "reasonrl_response_staleness_steps",
+        "histogram",
+        "Age of the weights that sampled a response, when it took part in an update.",
+        (),
+        STALENESS_BUCKETS,
+    ),
     Definition("reasonrl_reflection_responses_ratio", "gauge", "Share of responses with a reflection keyword, by category.", ("category",)),
     Definition("reasonrl_reflection_keywords_per_token", "gauge", "Reflection keywords per response token, by category.", ("category",)),
     Definition("reasonrl_stage_seconds", "summary", "Seconds of each stage of a step; total is the whole step.", ("stage",)),
     Definition("reasonrl_weight_sync_seconds", "histogram", "Seconds to hand new weights to the rollout engines.", (), SYNC_BUCKETS),
+    Definition("reasonrl_weight_sync_bytes", "gauge", "Size of the weights that were handed to each engine last."),
+    Definition("reasonrl_rollout_engines", "gauge", "Rollout engines of the run by state.", ("state",)),
+    Definition("reasonrl_rollout_requeued_tasks", "counter", "Rollout tasks that went back to the queue because their engine was lost."),
+    Definition("reasonrl_recoveries", "counter", "Times that a lost part of the run was replaced, by part.", ("component",)),
+    Definition("reasonrl_health_severity", "gauge", "Health signals of the run: 0 is ok, 1 a warning, 2 critical.", ("signal",)),
     Definition("reasonrl_reference_resets", "counter", "Times that the reference became a copy of the policy."),
     Definition("reasonrl_checkpoints", "counter", "Checkpoints that this process saved."),
     Definition("reasonrl_last_checkpoint_timestamp_seconds", "gauge", "Unix time at which the last checkpoint was saved."),
@@ -149,6 +165,33 @@ class RunMetrics:
                     if record.reason == "CheckpointSaved":
                         self._counters["reasonrl_checkpoints"].inc()
                         self._set(last_checkpoint_timestamp_seconds=record.time)
+
+    def rollout_engines(self, counts: Mapping[str, int]) -> None:
+        """How many there are now, by state; a state that is not named has none."""
+        with self._lock:
+            self._set_each("rollout_engines", {**dict.fromkeys(ENGINE_STATES, 0), **counts})
+
+    def requeued_tasks(self, count: int) -> None:
+        with self._lock:
+            self._counters["reasonrl_rollout_requeued_tasks"].inc(count)
+
+    def weights_sent(self, size_bytes: int) -> None:
+        with self._lock:
+            self._set(weight_sync_bytes=size_bytes)
+
+    def response_ages(self, ages: Iterable[int]) -> None:
+        """In steps, one for each response of an update."""
+        with self._lock:
+            for age in ages:
+                self._histograms["reasonrl_response_staleness_steps"].observe(age)
+
+    def recovered(self, component: str) -> None:
+        with self._lock:
+            self._counters["reasonrl_recoveries"].labels(component).inc()
+
+    def health(self, signals: Iterable[HealthSignal]) -> None:
+        with self._lock:
+            self._set_each("health_severity", {each.signal: SEVERITIES.index(each.state) for each in signals})
 
     def _record_step(self, step: StepMetrics) -> None:
         self._set(

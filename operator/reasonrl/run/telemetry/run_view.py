@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.run_files import EvaluationMetrics, Event, StepMetrics, WarmStartMetrics
 
 HISTORY_STEPS = 240
@@ -25,6 +26,10 @@ class PhasePlan(NamedTuple):
     name: str
     max_response_tokens: int
     planned_steps: int | None
+
+
+def phase_plans(job: ReasoningRLJob) -> list[PhasePlan]:
+    return [PhasePlan(phase.name, phase.max_response_tokens, phase.until.steps or phase.until.max_steps) for phase in job.spec.phases]
 
 
 class EvaluationSpan(NamedTuple):
@@ -55,6 +60,11 @@ class RunView:
     def enter_stage(self, name: str) -> None:
         with self.lock:
             self.stage, self.stage_started = name, self.clock()
+
+    def plan(self, phases: Sequence[PhasePlan]) -> None:
+        """The phases as they are from now on."""
+        with self.lock:
+            self.phases = phases
 
     def add(self, record: StepMetrics | EvaluationMetrics | WarmStartMetrics | Event) -> None:
         with self.lock:
