@@ -61,13 +61,20 @@ def policy_forward(model: PreTrainedModel, *, dtype: torch.dtype, gradient_check
     lean = lean_forward_for(model, compute_dtype=dtype, gradient_checkpointing=gradient_checkpointing)
     if lean is not None:
         return lean
+    return library_forward(model, dtype=dtype, gradient_checkpointing=gradient_checkpointing)
+
+
+def library_forward(model: PreTrainedModel, *, dtype: torch.dtype, gradient_checkpointing: bool) -> PolicyForward:
+    """The library's own forward pass, through the modules: what hooks on modules need. Weights that are not in `dtype` are cast to it by
+    autocast, product by product."""
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    device = next(model.parameters()).device
+    mixed = next(model.parameters()).dtype != dtype
 
     def forward(sequences: Sequence[TrainingSequence]) -> torch.Tensor:
+        device = next(model.parameters()).device
         packed = pack(sequences, device=device)
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with torch.autocast(device.type, dtype=dtype, enabled=mixed):
             return response_hidden_states(model, packed)
 
     return forward

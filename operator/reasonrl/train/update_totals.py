@@ -10,6 +10,15 @@ from torch import Tensor
 from reasonrl.train.protocol import UpdateStats
 
 
+@dataclass(frozen=True, slots=True)
+class TokenSums:
+    """`sums` float64 `[6]`, to be added up over ranks: loss, tokens, entropy, clipped tokens, sampler gap, tokens of that gap. `gap_max`
+    float64 `[]`, of which the largest counts. Both on the CPU."""
+
+    sums: Tensor
+    gap_max: Tensor
+
+
 @dataclass(slots=True)
 class UpdateTotals:
     """Means are over tokens with mask 1, which are the tokens that took part in a gradient."""
@@ -38,23 +47,31 @@ class UpdateTotals:
     def add_update(self, *, gradient_norm: float) -> None:
         self._gradient_norms.append(gradient_norm)
 
-    def stats(self) -> UpdateStats:
-        """Zeros when nothing had a gradient."""
-        tokens = _total(self._tokens)
+    def sums(self) -> TokenSums:
+        """What this process has counted; zeros when nothing had a gradient."""
+        parts = (self._loss, self._tokens, self._entropy, self._clipped, self._gap_sum, self._gap_tokens)
+        return TokenSums(
+            sums=torch.stack([_total(part) for part in parts]),
+            gap_max=torch.stack(self._gap_max).max().double().cpu() if self._gap_max else torch.zeros((), dtype=torch.float64),
+        )
+
+    def stats(self, sums: TokenSums | None = None) -> UpdateStats:
+        """Zeros when nothing had a gradient. `sums` are those of all ranks, where there are several; by default this process's own."""
+        found = self.sums() if sums is None else sums
+        loss, tokens, entropy, clipped, gap_sum, gap_tokens = found.sums.tolist()
         divisor = max(tokens, 1.0)
-        gap_tokens = max(_total(self._gap_tokens), 1.0)
         updates = len(self._gradient_norms)
         return UpdateStats(
-            loss=_total(self._loss) / updates,
-            entropy=_total(self._entropy) / divisor,
-            clip_fraction=_total(self._clipped) / divisor,
+            loss=loss / updates,
+            entropy=entropy / divisor,
+            clip_fraction=clipped / divisor,
             gradient_norm=sum(self._gradient_norms) / updates,
-            sampler_gap_mean=_total(self._gap_sum) / gap_tokens,
-            sampler_gap_max=float(torch.stack(self._gap_max).max()) if self._gap_max else 0.0,
+            sampler_gap_mean=gap_sum / max(gap_tokens, 1.0),
+            sampler_gap_max=float(found.gap_max),
             updates=updates,
             tokens=int(tokens),
         )
 
 
-def _total(parts: list[Tensor]) -> float:
-    return float(torch.stack(parts).sum()) if parts else 0.0
+def _total(parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).double().sum().cpu() if parts else torch.zeros((), dtype=torch.float64)
