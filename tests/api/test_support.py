@@ -39,7 +39,7 @@ def test_the_minimal_job_runs_on_one_machine_and_says_nothing_of_clusters(minima
 def test_deepspeed_is_valid_but_does_not_run_here(job_with: JobWith) -> None:
     (problem,) = unsupported_on_one_machine(parse_job(job_with(DEEPSPEED)))
     assert problem.field == "spec.trainer.engine"
-    assert "from version 0.3" in problem.message
+    assert "reasonrl run --cluster" in problem.message
     assert "engine: torch" in problem.message
 
 

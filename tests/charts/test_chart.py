@@ -310,7 +310,7 @@ def test_replicas_are_spread_and_drained_one_by_one(chart: Any) -> None:
 
 
 def test_the_image_is_the_charts_version_unless_said_otherwise(chart: Any) -> None:
-    assert container(chart.objects({}))["image"] == "reasonrl/operator:0.2.0"
+    assert container(chart.objects({}))["image"] == "reasonrl/operator:0.3.0"
     assert container(chart.objects({"image": {"tag": "dev", "registry": "r.example.com:5000"}}))["image"] == (
         "r.example.com:5000/reasonrl/operator:dev"
     )

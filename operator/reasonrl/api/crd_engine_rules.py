@@ -39,6 +39,12 @@ def _engines() -> list[Rule]:
         ),
         Rule(
             at="",
+            rule=f"{_LATER}{value('rollout.placement')} != 'Colocated' || {value('rollout.maxStaleness')} == 0",
+            message="sampling and training take turns with placement: Colocated, so nothing can be sampled ahead; use 0, or Disaggregated",
+            field="rollout.maxStaleness",
+        ),
+        Rule(
+            at="",
             rule=f"{_LATER}{engine} == 'vllm' || {value('rollout.memoryUtilization')} == {default('rollout.memoryUtilization')}",
             message="memoryUtilization is read by engine: vllm alone; remove it",
             field="rollout.memoryUtilization",

@@ -103,6 +103,9 @@ def _pods(job: ReasoningRLJob, phases: tuple[PhaseForecast, ...]) -> Iterator[Po
 def _policy(spec: JobSpec) -> tuple[bool, str]:
     algorithm = spec.algorithm
     updates = algorithm.updates_per_step * algorithm.epochs
+    staleness = spec.rollout.max_staleness
+    if staleness:
+        return False, f"responses may be of weights up to {staleness} step{'s' if staleness > 1 else ''} old (rollout.maxStaleness)"
     if updates == 1:
         return True, "a step makes one update, with responses of the current policy (updatesPerStep and epochs are 1)"
     return False, (

@@ -30,6 +30,12 @@ class RolloutSpec(ContractModel):
     temperature: Temperature = Field(
         default=1.0, description="Sampling temperature (STILL-3 §3.1.1: 0.6, 1.0 or 1.2, and 1.2 recommended while the text stays normal)."
     )
+    max_staleness: Annotated[NonNegativeCount, Field(le=16)] = Field(
+        default=0,
+        description="Steps that the weights which sample a response may be behind those that learn from it. 0 is on-policy sampling; with "
+        "more, the next steps are sampled while an update runs, and importance sampling corrects for the difference. Ours, not the "
+        "report's. On a cluster.",
+    )
     max_sequences: Annotated[Count, Field(le=65536)] = Field(default=256, description="Sequences that one engine decodes at once.")
     memory_utilization: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         default=0.85, description="Share of a GPU's memory that vLLM may take (0.7 in the report's scripts)."

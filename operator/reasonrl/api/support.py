@@ -16,7 +16,7 @@ from reasonrl.api.pod_spec import PodsSpec
 from reasonrl.api.problems import Problem
 from reasonrl.api.scheduling_spec import SchedulingSpec
 
-RELEASE = "0.2"
+RELEASE = "0.3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,17 @@ def unsupported_on_one_machine(job: ReasoningRLJob) -> list[Problem]:
     return [*_unsupported_engines(job.spec), *_unsupported_lifecycle(job.spec)]
 
 
+def unsupported_without_operator(job: ReasoningRLJob) -> list[Problem]:
+    """What `reasonrl run --cluster` refuses: what takes objects of a real cluster."""
+    return list(_unsupported_lifecycle(job.spec))
+
+
 def _unsupported_engines(spec: JobSpec) -> Iterator[Problem]:
     if spec.trainer.engine == "deepspeed":
         yield Problem(
             "spec.trainer.engine",
             "deepspeed",
-            f"deepspeed runs from version 0.3 on; this is {RELEASE}, which plans it only. To run on one machine, use engine: torch with "
+            "deepspeed runs in processes of its own: use reasonrl run --cluster; or, to run in this process, engine: torch with "
             "replicas: 1, zeroStage: 0 and offload: none",
         )
 
@@ -138,6 +143,10 @@ def cluster_only_fields(job: ReasoningRLJob) -> list[str]:
     if spec.rollout.placement != "Disaggregated":
         sentences.append(
             f"spec.rollout.placement: {spec.rollout.placement} applies on a cluster; here sampling and training share one process."
+        )
+    if spec.rollout.max_staleness:
+        sentences.append(
+            f"spec.rollout.maxStaleness: {spec.rollout.max_staleness} applies on a cluster; here every step samples with current weights."
         )
     reshaped = [phase.name for phase in spec.phases if phase.rollout is not None]
     if reshaped:

@@ -17,7 +17,7 @@ class TrainerSpec(ContractModel):
         default=0, description="GPUs of each trainer pod; 0 is CPU. On a cluster."
     )
     engine: Literal["torch", "deepspeed"] = Field(
-        default="torch", description="torch: one process. deepspeed: ranks over GPUs and pods; runs from version 0.3, planned before."
+        default="torch", description="torch: one process. deepspeed: ranks over GPUs and pods, each a process of its own."
     )
     zero_stage: Annotated[int, Field(ge=0, le=3)] = Field(
         default=0,

@@ -45,6 +45,11 @@ class CheckpointKeeper:
         self._record = record
         self._failures = 0
         self._saved_step: int | None = None
+        self._also: list[Callable[[Path], None]] = []
+
+    def keep_also(self, write: Callable[[Path], None]) -> None:
+        """`write(directory)` adds files of its own to each checkpoint from now on."""
+        self._also.append(write)
 
     def save_if_due(self, progress: Progress) -> None:
         """Saves when the step asks for it. A save that fails is an event and is tried again after the next step; the third failure in
@@ -72,6 +77,8 @@ class CheckpointKeeper:
             self._trainer.save(directory)
             self._tokenizer.save_pretrained(directory / POLICY_DIRECTORY)
             write_progress(directory / PROGRESS_FILE, progress)
+            for write_more in self._also:
+                write_more(directory)
 
         path = self._store.save(progress.step, write, metadata={"reason": reason, "specHash": self._spec_hash})
         self._saved_step = progress.step

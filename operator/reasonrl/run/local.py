@@ -40,6 +40,9 @@ class LocalParts:
         stack.callback(engine.close)
         return engine
 
+    def max_staleness(self, job: ReasoningRLJob) -> int:
+        return 0
+
 
 def run_on_one_machine(job: ReasoningRLJob, *, directory: Path, base_directory: Path, console: Console | None) -> RunResult:
     """See `run_job`."""

@@ -7,15 +7,14 @@ the step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.run_files import EvaluationMetrics, StepMetrics
 from reasonrl.api.setting import StepSetting, setting_at
-from reasonrl.rl.records import GradedGroup, Group, Prompt
-from reasonrl.rollout.protocol import RolloutEngine, SamplingSetting
+from reasonrl.rl.records import GradedGroup
 from reasonrl.run.checkpoint_keeper import CheckpointKeeper
 from reasonrl.run.evaluation import Benchmark, evaluate
 from reasonrl.run.grading import Grader
@@ -23,7 +22,8 @@ from reasonrl.run.health_watch import HealthWatch
 from reasonrl.run.learning_batch import BatchRules, LearningBatch, learning_batch
 from reasonrl.run.progress import Progress
 from reasonrl.run.reward_failure import check_rewards
-from reasonrl.run.seeds import derive_seed, seed_global_generators
+from reasonrl.run.rollout_source import RolloutSource
+from reasonrl.run.seeds import seed_global_generators
 from reasonrl.run.step_metrics import StepResult, step_metrics
 from reasonrl.run.stop_request import StopRequest
 from reasonrl.run.stopwatch import Stopwatch
@@ -35,12 +35,11 @@ from reasonrl.train.protocol import Trainer, UpdateSetting
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """All parts of one run. `take_prompts(cursor, count)` returns the next prompts and the cursor after them."""
+    """All parts of one run."""
 
     job: ReasoningRLJob
     directory: Path
-    take_prompts: Callable[[int, int], tuple[list[Prompt], int]]
-    rollouts: RolloutEngine
+    rollouts: RolloutSource
     grader: Grader
     trainer: Trainer
     batch_rules: BatchRules
@@ -70,9 +69,9 @@ def train_one_step(run: Run) -> None:
     seed_global_generators(run.job.spec.seed, progress.step)
     with run.stop.droppable():
         with run.stopwatch.stage("rollout"):
-            groups, cursor = sample_groups(run, setting)
+            sampled = run.rollouts.take(progress, setting)
         with run.stopwatch.stage("grade"):
-            graded = run.grader.grade(groups, max_response_tokens=setting.max_response_tokens)
+            graded = run.grader.grade(sampled.groups, max_response_tokens=setting.max_response_tokens)
             check_rewards(graded)
         with run.stopwatch.stage("reference"):
             batch = make_batch(run, graded, setting)
@@ -92,7 +91,7 @@ def train_one_step(run: Run) -> None:
     )
     progress.step += 1
     progress.phase_step += 1
-    progress.cursor = cursor
+    progress.cursor = sampled.cursor
     metrics = tell(run, result)
     if metrics.reward_mean is not None:
         progress.scores[progress.step] = {"reward": metrics.reward_mean}
@@ -114,30 +113,19 @@ def tell(run: Run, result: StepResult) -> StepMetrics:
 
 
 def current_setting(run: Run) -> StepSetting:
-    progress = run.progress
+    return setting_after(run.job, run.progress, 0)
+
+
+def setting_after(job: ReasoningRLJob, progress: Progress, ahead: int) -> StepSetting:
+    """The setting of the step that many after `progress`, if the phase and the adaptive coefficients stay what they are."""
     return setting_at(
-        run.job,
+        job,
         phase_index=progress.phase_index,
-        phase_step=progress.phase_step,
-        global_step=progress.step,
+        phase_step=progress.phase_step + ahead,
+        global_step=progress.step + ahead,
         adaptive_kl=progress.adaptive_kl,
         adaptive_entropy=progress.adaptive_entropy,
     )
-
-
-def sample_groups(run: Run, setting: StepSetting) -> tuple[list[Group], int]:
-    prompts, cursor = run.take_prompts(run.progress.cursor, setting.prompts_per_step)
-    sampling = SamplingSetting(
-        max_response_tokens=setting.max_response_tokens,
-        temperature=setting.temperature,
-        seed=derive_seed(run.job.spec.seed, "rollout", run.progress.step),
-    )
-    sampled = run.rollouts.sample(prompts, responses_per_prompt=run.job.spec.algorithm.rollouts_per_prompt, setting=sampling)
-    step = run.progress.step
-    return [
-        Group(id=f"{step}-{index}", prompt=prompt, responses=responses)
-        for index, (prompt, responses) in enumerate(zip(prompts, sampled, strict=True))
-    ], cursor
 
 
 def make_batch(run: Run, graded: Sequence[GradedGroup], setting: StepSetting) -> LearningBatch:
@@ -171,11 +159,11 @@ def evaluate_if_due(run: Run) -> None:
         return
     phase = run.job.spec.phases[progress.phase_index]
     found: list[tuple[EvaluationMetrics, list[GradedGroup]]] = []
-    with run.stop.droppable(), run.stopwatch.stage("evaluation"):
+    with run.stop.droppable(), run.stopwatch.stage("evaluation"), run.rollouts.engine() as engine:
         for benchmark in run.benchmarks:
             metrics, graded = evaluate(
                 benchmark,
-                run.rollouts,
+                engine,
                 lambda groups, limit: run.grader.grade(groups, max_response_tokens=limit),
                 step=progress.step,
                 phase_name=phase.name,

@@ -18,17 +18,20 @@ from transformers.utils import logging as transformers_logging
 from reasonrl.api.exit_codes import ExitCode
 from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY, StepMetrics
+from reasonrl.rl.records import Prompt
 from reasonrl.rollout.protocol import RolloutEngine
 from reasonrl.run.checkpoint_keeper import CheckpointKeeper
 from reasonrl.run.checkpoint_store import CheckpointStore
 from reasonrl.run.final_model import read_summary, write_final_model, write_summary
 from reasonrl.run.grading import Grader
 from reasonrl.run.health_watch import HealthWatch
-from reasonrl.run.loop import Run, train
+from reasonrl.run.loop import Run, setting_after, train
 from reasonrl.run.policy_source import Policy, load_model, load_tokenizer, start_is_reproducible
 from reasonrl.run.progress import Progress
 from reasonrl.run.question_set import benchmarks, training_questions
+from reasonrl.run.rollout_source import RolloutSource, SamplingJob, SamplingOnTime
 from reasonrl.run.run_directory import job_hash, keep_job, locked
+from reasonrl.run.sampling_ahead import SamplingAhead
 from reasonrl.run.stop_request import StopRequest, StopRequestedError
 from reasonrl.run.stopwatch import Stopwatch
 from reasonrl.run.telemetry.telemetry import Telemetry
@@ -70,6 +73,10 @@ class RunParts(Protocol):
 
     def rollouts(self, start: Start, trainer: Trainer, stack: ExitStack) -> RolloutEngine:
         """Of any weights: the run loads the trainer's before the first sample."""
+        ...
+
+    def max_staleness(self, job: ReasoningRLJob) -> int:
+        """How many steps ahead of the trainer the engine may sample, meanwhile; 0 where both share a process."""
         ...
 
 
@@ -164,8 +171,13 @@ def _prepare(
         health.replay([record for record in telemetry.resumed_at(progress.step) if isinstance(record, StepMetrics)])
         edits = f"; edited since: {', '.join(changed)}" if changed else ""
         record_event(telemetry, progress.step, "Resumed", f"from {found[0].name}{edits}")
-    rollouts = parts.rollouts(start, trainer, stack)
+    engine = parts.rollouts(start, trainer, stack)
+    rollouts = _rollout_source(job, engine, questions.take, max_staleness=parts.max_staleness(job))
+    stack.callback(rollouts.close)
     rollouts.load(trainer.weights(), version=progress.step)
+    if found is not None:
+        rollouts.restore(found[0])
+    keeper.keep_also(rollouts.save)
     template = questions.template
     grader = stack.enter_context(
         Grader(spec.rewards, uses_tags=template.uses_tags, response_prefix=template.response_prefix, base_directory=base_directory)
@@ -176,7 +188,6 @@ def _prepare(
     return Run(
         job=job,
         directory=directory,
-        take_prompts=questions.take,
         rollouts=rollouts,
         grader=grader,
         trainer=trainer,
@@ -188,6 +199,22 @@ def _prepare(
         stopwatch=Stopwatch(telemetry.stage),
         health=health,
         progress=progress,
+    )
+
+
+def _rollout_source(
+    job: ReasoningRLJob,
+    engine: RolloutEngine,
+    take_prompts: Callable[[int, int], tuple[list[Prompt], int]],
+    *,
+    max_staleness: int,
+) -> RolloutSource:
+    spec = job.spec
+    sampling = SamplingJob(take_prompts=take_prompts, responses_per_prompt=spec.algorithm.rollouts_per_prompt, seed=spec.seed)
+    if max_staleness == 0:
+        return SamplingOnTime(engine, sampling)
+    return SamplingAhead(
+        engine, sampling, max_staleness=max_staleness, forecast=lambda progress, ahead: setting_after(job, progress, ahead)
     )
 
 

@@ -33,7 +33,7 @@ def next_chart(directory: Path) -> Path:
     """A later version of the chart, whose job has a field more in its status."""
     shutil.copytree(CHART, directory)
     described = yaml.safe_load((directory / "Chart.yaml").read_text())
-    (directory / "Chart.yaml").write_text(yaml.safe_dump({**described, "version": "0.2.1"}))
+    (directory / "Chart.yaml").write_text(yaml.safe_dump({**described, "version": "0.3.1"}))
     (path,) = (directory / "crds-source").glob("*_reasoningrljobs.yaml")
     # In C where it is there: the file has thousands of lines.
     body = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

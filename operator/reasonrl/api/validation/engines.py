@@ -16,6 +16,12 @@ DEFAULT_TRAINER = TrainerSpec()
 def rollout_problems(spec: JobSpec) -> Iterator[Problem]:
     rollout = spec.rollout
     yield from _rollout_shape(spec)
+    if rollout.placement == "Colocated" and rollout.max_staleness:
+        yield Problem(
+            "spec.rollout.maxStaleness",
+            rollout.max_staleness,
+            "sampling and training take turns with placement: Colocated, so nothing can be sampled ahead; use 0, or Disaggregated",
+        )
     if rollout.engine == "torch" and rollout.memory_utilization != DEFAULT_ROLLOUT.memory_utilization:
         yield Problem("spec.rollout.memoryUtilization", rollout.memory_utilization, "is read by engine: vllm alone; remove it")
     if rollout.engine == "torch" and rollout.key_value_cache is not None:
