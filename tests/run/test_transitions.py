@@ -54,12 +54,20 @@ def metrics(*, truncated: float = 0.0, accuracy: float | None = 0.5, length: int
     return StepMetrics(**values)
 
 
-def play(document, steps: list[StepMetrics], recorder: Recorder, directory: Path, progress: Progress | None = None) -> Progress:
+def play(
+    document,
+    steps: list[StepMetrics],
+    recorder: Recorder,
+    directory: Path,
+    progress: Progress | None = None,
+    *,
+    control: Path | None = None,
+) -> Progress:
     job, progress = parse_job(document), progress or Progress()
     for each in steps:
         progress.step += 1
         progress.phase_step += 1
-        advance_phase(job, progress, each, directory, recorder)  # type: ignore[arg-type]
+        advance_phase(job, progress, each, directory, recorder, control=control)  # type: ignore[arg-type]
         if progress.finished:
             break
     return progress
@@ -98,6 +106,22 @@ def test_a_word_given_before_the_phase_is_due_is_kept(tiny_job, recorder: Record
     request_advance(tmp_path)
     progress = play(tiny_job, [metrics()] * 4, recorder, tmp_path)
     assert progress.phase_index == 1
+
+
+def test_on_a_cluster_the_annotation_that_names_the_due_phase_lets_it_begin(tiny_job, recorder: Recorder, tmp_path: Path) -> None:
+    tiny_job["spec"]["phases"][1]["advance"] = "Manual"
+    control = tmp_path / "control.json"
+    control.write_text('{"advanceTo": null, "rollbackTo": null}')
+    progress = play(tiny_job, [metrics()] * 6, recorder, tmp_path, control=control)
+    assert (progress.phase_index, progress.awaiting_advance) == (0, True)
+    assert "kubectl annotate --overwrite rrlj tiny reasonrl.dev/advance-to=long" in recorder.events[0].message
+    for another in ('{"advanceTo": "short"}', '{"advanceTo": "no such phase"}', '{"advanceTo": '):
+        control.write_text(another)
+        progress = play(tiny_job, [metrics()], recorder, tmp_path, progress, control=control)
+        assert progress.phase_index == 0
+    control.write_text('{"advanceTo": "long", "rollbackTo": null}')
+    progress = play(tiny_job, [metrics()], recorder, tmp_path, progress, control=control)
+    assert (progress.phase_index, progress.awaiting_advance) == (1, False)
 
 
 def test_the_reference_is_reset_every_so_many_steps(tiny_job, recorder: Recorder) -> None:

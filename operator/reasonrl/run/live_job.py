@@ -161,20 +161,28 @@ def _parsed(mapping: dict[str, object]) -> ReasoningRLJob:
         return parse_job(mapping)
     except JobError as error:
         raise LiveEditError(str(error)) from error
+    except RecursionError as error:
+        raise LiveEditError("it is nested too deeply to be a job") from error
 
 
 def _mapping(text: str) -> dict[str, object]:
-    # The operator writes JSON. All of it is YAML as well, but read so it takes a hundred times as long.
     try:
-        found = json.loads(text)
-    except ValueError:
-        try:
-            found = yaml.load(text, Loader=_Loader)
-        except (yaml.YAMLError, RecursionError) as error:
-            raise LiveEditError(f"it is neither JSON nor YAML: {error}") from error
+        found = _read(text)
+    except yaml.YAMLError as error:
+        raise LiveEditError(f"it is neither JSON nor YAML: {error}") from error
+    except RecursionError as error:
+        raise LiveEditError("it is nested too deeply to be a job") from error
     if not isinstance(found, dict):
         raise LiveEditError(f"it holds a {type(found).__name__}, and a job is an object")
     return found
+
+
+def _read(text: str) -> object:
+    # The operator writes JSON. All of it is YAML as well, but read so it takes a hundred times as long.
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.load(text, Loader=_Loader)
 
 
 class _Loader(yaml.SafeLoader):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from reasonrl.api import names
 from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.phase_trigger import phase_end_reason, signals_of
 from reasonrl.api.run_files import Event, StepMetrics
 from reasonrl.api.schedules import next_adaptive_entropy, next_adaptive_kl
 from reasonrl.api.setting import StepSetting
-from reasonrl.run.control import take_advance
+from reasonrl.run.control import may_enter
 from reasonrl.run.learning_batch import LearningBatch
 from reasonrl.run.progress import Progress
 from reasonrl.run.telemetry.telemetry import Telemetry
@@ -21,10 +22,19 @@ def record_event(telemetry: Telemetry, step: int, reason: str, message: str) -> 
     telemetry.event(Event(time=time.time(), step=step, reason=reason, message=message))
 
 
-def advance_phase(job: ReasoningRLJob, progress: Progress, metrics: StepMetrics, directory: Path, telemetry: Telemetry) -> None:
+def advance_phase(
+    job: ReasoningRLJob,
+    progress: Progress,
+    metrics: StepMetrics,
+    directory: Path,
+    telemetry: Telemetry,
+    *,
+    control: Path | None = None,
+) -> None:
     """Enters the next phase, or finishes the run, when a trigger of the current one fires.
 
-    A phase with `advance: Manual` is entered on a person's word only; the phase before goes on training until then.
+    A phase with `advance: Manual` is entered on a person's word only; the phase before goes on training until then. `control` is the
+    operator's file of requests, on a cluster.
     """
     until = job.spec.phases[progress.phase_index].until
     progress.phase_signals.append(signals_of(metrics, until))
@@ -36,14 +46,12 @@ def advance_phase(job: ReasoningRLJob, progress: Progress, metrics: StepMetrics,
         record_event(telemetry, progress.step, "Completed", f"the last phase ended: {reason}")
         return
     following = job.spec.phases[progress.phase_index + 1]
-    if following.advance == "Manual" and not take_advance(directory):
+    if following.advance == "Manual" and not may_enter(following.name, run_directory=directory, control=control):
         if not progress.awaiting_advance:
             progress.awaiting_advance = True
+            word = f"reasonrl advance {directory}" if control is None else _annotation(job, following.name)
             record_event(
-                telemetry,
-                progress.step,
-                "AwaitingAdvance",
-                f"phase {following.name} is due ({reason}) and waits for a person: reasonrl advance {directory}",
+                telemetry, progress.step, "AwaitingAdvance", f"phase {following.name} is due ({reason}) and waits for a person: {word}"
             )
         return
     progress.phase_index += 1
@@ -52,6 +60,10 @@ def advance_phase(job: ReasoningRLJob, progress: Progress, metrics: StepMetrics,
     progress.awaiting_advance = False
     why = reason or "a person let it begin"
     record_event(telemetry, progress.step, "PhaseEntered", f"{following.name}, {following.max_response_tokens} tokens: {why}")
+
+
+def _annotation(job: ReasoningRLJob, phase: str) -> str:
+    return f"kubectl annotate --overwrite rrlj {job.metadata.name} {names.ANNOTATION_ADVANCE}={phase}"
 
 
 def next_adaptive_coefficients(
