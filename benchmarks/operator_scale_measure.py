@@ -31,6 +31,8 @@ _OF_JOBS = frozenset(
         "events",
         "reasoningrljobs",
         "reasoningrljobs/status",
+        "rayclusters",
+        "rayclusters/status",
     }
 )
 
@@ -125,9 +127,14 @@ Check = Callable[[dict[str, Any]], bool]
 
 
 class JobWatch:
-    """Follows all jobs by one watch in a thread, as `kubectl get -w` would. `reached` has when each job first showed each summary."""
+    """Follows all jobs of one kind by one watch in a thread, as `kubectl get -w` would.
 
-    def __init__(self, client: Client) -> None:
+    `word` is the field of their status that says in one word how they go; `reached` has when each job first showed each of these words.
+    """
+
+    def __init__(self, client: Client, *, resource: str, word: str) -> None:
+        self._resource = resource
+        self._word = word
         self.reached: dict[str, dict[Key, float]] = {}
         self.updates = 0
         self._jobs: dict[Key, dict[str, Any]] = {}
@@ -138,7 +145,7 @@ class JobWatch:
 
     def states(self) -> Counter[str]:
         with self._lock:
-            return Counter(str(status.get("summary", "new")) for status in self._jobs.values())
+            return Counter(str(status.get(self._word, "new")) for status in self._jobs.values())
 
     def wait(self, checks: Mapping[Key, Check], *, deadline: float, tick: Callable[[], None]) -> float:
         """The time when all of these jobs had passed their checks, a quarter of a second late at most; `tick` is called meanwhile.
@@ -164,7 +171,7 @@ class JobWatch:
         since = ""
         try:
             while True:
-                for event in self._client.watch("reasoningrljobs", since=since, seconds=1200):
+                for event in self._client.watch(self._resource, since=since, seconds=1200):
                     if event["type"] == "ERROR":
                         raise ApiError(int(event["object"].get("code", 500)), json.dumps(event["object"]))
                     since = event["object"]["metadata"]["resourceVersion"]
@@ -181,7 +188,7 @@ class JobWatch:
                 self._jobs.pop(key, None)
                 return
             self._jobs[key] = status
-            self.reached.setdefault(status.get("summary", "new"), {}).setdefault(key, time.time())
+            self.reached.setdefault(status.get(self._word, "new"), {}).setdefault(key, time.time())
 
 
 def percentile(values: Iterable[float], share: float) -> float:

@@ -1,4 +1,4 @@
-"""What the scale benchmark runs on: one real API server, fake nodes, and `reasonrl operator`, each a process of its own."""
+"""What the scale benchmark runs on: one real API server, fake nodes, and an operator (ours or another), each a process of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,20 +23,23 @@ from testbed.crds import SOURCE
 from testbed.deadline import wait_for
 
 from operator_scale_check import Fleet
-from operator_scale_measure import OPERATOR, Usage, WrongEnd, usage_of
+from operator_scale_measure import OPERATOR, Check, Key, Usage, WrongEnd, usage_of
 from reasonrl.api import names
 
 MAIN = "from reasonrl.cli.app import main; main()"
 HERE = Path(__file__).resolve().parent
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Operator:
-    """`reasonrl operator` with what the chart sets. The CPU of processes that were killed counts on."""
+    """An operator's process. The CPU of processes that were killed counts on.
 
-    kubeconfig: Path
+    `leads` is what it writes into its log when it begins to work."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
     directory: Path
-    options: Sequence[str] = ()
+    leads: str
     starts: int = 0
     child: ChildProcess | None = None
     _spent: float = 0.0
@@ -45,14 +48,11 @@ class Operator:
 
     def start(self) -> None:
         self.starts += 1
-        words = [sys.executable, "-c", MAIN, "operator", "--kubeconfig", str(self.kubeconfig)]
-        serving = ["--metrics-host", "127.0.0.1", "--metrics-port", "0"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         log = self.directory / f"operator-{self.starts}.log"
-        self.child = start_child("operator", [*words, *serving, *self.options], log=log, environment=environment)
+        self.child = start_child("operator", list(self.command), log=log, environment=dict(self.environment))
 
     def wait_leading(self, deadline: float = 60.0) -> None:
-        wait_for(lambda: "leading as" in self.log(), deadline=deadline, what="the operator leads", every=0.05)
+        wait_for(lambda: self.leads in self.log(), deadline=deadline, what="the operator leads", every=0.05)
 
     def log(self) -> str:
         assert self.child is not None
@@ -66,13 +66,6 @@ class Operator:
         self._last = usage_of(self.child.pid)
         return Usage(cpu=self._spent + self._last.cpu, resident=self._last.resident, peak=max(self._peak, self._last.peak))
 
-    def looks(self) -> float:
-        """How many looks at jobs this start has finished, by its own metrics."""
-        port = re.findall(r"health and metrics on port (\d+)", self.log())[-1]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            page = str(answer.read().decode())
-        return sum(float(count) for count in re.findall(r"^reasonrl_operator_reconcile_seconds_count\S* (\S+)$", page, re.MULTILINE))
-
     def kill(self) -> None:
         """SIGKILL: no word to anybody, the lease stays taken."""
         assert self.child is not None
@@ -84,6 +77,22 @@ class Operator:
     def stop(self) -> None:
         if self.child is not None:
             self.child.stop()
+
+
+def our_operator(kubeconfig: Path, directory: Path, options: Sequence[str]) -> Operator:
+    """`reasonrl operator` with what the chart sets."""
+    words = [sys.executable, "-c", MAIN, "operator", "--kubeconfig", str(kubeconfig)]
+    serving = ["--metrics-host", "127.0.0.1", "--metrics-port", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return Operator(command=[*words, *serving, *options], environment=environment, directory=directory, leads="leading as")
+
+
+def looks(operator: Operator) -> float:
+    """How many looks at jobs this start of ours has finished, by its own metrics."""
+    port = re.findall(r"health and metrics on port (\d+)", operator.log())[-1]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        page = str(answer.read().decode())
+    return sum(float(count) for count in re.findall(r"^reasonrl_operator_reconcile_seconds_count\S* (\S+)$", page, re.MULTILINE))
 
 
 class Kubelet:
@@ -139,7 +148,26 @@ class Kubelet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """An operator that is measured: how it is started, which kinds it brings, what a job of it looks like and when it is up.
+
+    `word` is the field of a job's status that says in one word how it goes, `running` that word when the job has all that it asked for;
+    `ready` tells more exactly."""
+
+    name: str
+    resource: str
+    crds: Sequence[Path]
+    start: Callable[[Path, Path], Operator]
+    """Of a kubeconfig and a directory for logs."""
+    manifest: Callable[[Key], dict[str, Any]]
+    word: str
+    running: str
+    ready: Check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rig:
+    contender: Contender
     plane: ControlPlane
     api: Client
     kubelet: Kubelet
@@ -156,29 +184,50 @@ class Rig:
         return {"operator": self.operator.usage().cpu, **{name: usage_of(pid).cpu for name, pid in pids.items()}}
 
 
+def ours(fleet: Fleet, options: Sequence[str]) -> Contender:
+    def ready(status: dict[str, Any]) -> bool:
+        return (
+            status.get("summary") == "Running"
+            and status["trainers"]["ready"] == fleet.trainers
+            and status["rollouts"]["ready"] == fleet.rollouts
+        )
+
+    return Contender(
+        name="ReasonRL",
+        resource=names.JOB_PLURAL,
+        crds=sorted(SOURCE.glob("*.yaml")),
+        start=lambda kubeconfig, directory: our_operator(kubeconfig, directory, options),
+        manifest=lambda job: job_manifest(job, trainers=fleet.trainers, rollouts=fleet.rollouts),
+        word="summary",
+        running="Running",
+        ready=ready,
+    )
+
+
 @contextmanager
-def rig(fleet: Fleet, *, operator_options: Sequence[str], keep: bool) -> Iterator[Rig]:
+def rig(fleet: Fleet, contender: Contender, *, keep: bool) -> Iterator[Rig]:
     """All of it, for one scenario: nothing of the one before is left in etcd or in a cache."""
     with control_plane(audit=True, keep=keep) as plane:
         api = plane.client()
-        _install_kinds(api)
+        _install_kinds(api, contender.crds)
         _allow_operator(api)
         for namespace in fleet.namespaces:
             api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
             api.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}, namespace=namespace)
         kubelet = Kubelet(plane.kubeconfig(FAKE_KUBELET), plane.directory)
-        operator = Operator(plane.kubeconfig(OPERATOR), plane.directory, operator_options)
+        operator = contender.start(plane.kubeconfig(OPERATOR), plane.directory)
         try:
-            yield Rig(plane=plane, api=api, kubelet=kubelet, operator=operator)
+            yield Rig(contender=contender, plane=plane, api=api, kubelet=kubelet, operator=operator)
         finally:
             operator.stop()
             kubelet.kill()
 
 
-def _install_kinds(api: Client) -> None:
-    """Our kinds, and until they can be listed: just after a CRD is established its storage is not ready yet."""
-    manifests = [yaml.safe_load(path.read_text()) for path in sorted(SOURCE.glob("*.yaml"))]
-    names_of_crds = [api.apply(manifest)["metadata"]["name"] for manifest in manifests]
+def _install_kinds(api: Client, crds: Sequence[Path]) -> None:
+    """The kinds, and until they can be listed: just after a CRD is established its storage is not ready yet."""
+    # In C where it is there: such files have tens of thousands of lines.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    names_of_crds = [api.apply(yaml.load(path.read_text(), Loader=loader))["metadata"]["name"] for path in crds]
 
     def served() -> bool:
         try:
@@ -188,7 +237,7 @@ def _install_kinds(api: Client) -> None:
                 return False
             raise
 
-    wait_for(served, deadline=30.0, what="our kinds served", every=0.1)
+    wait_for(served, deadline=30.0, what="the kinds served", every=0.1)
 
 
 def _allow_operator(api: Client) -> None:

@@ -2,127 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
-import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from testbed.pod_script import run_result
 
+from operator_scale_bringup import Load, Meter, bring_up, lead, part, pid_of
 from operator_scale_check import Fleet, Killed, check_children, check_ended, check_made, check_running, list_pods
-from operator_scale_measure import AuditLog, Check, JobWatch, Key, Usage, WrongEnd, calls_between, calls_of_jobs, percentile
-from operator_scale_rig import Rig, job_manifest
+from operator_scale_measure import AuditLog, Check, Key, WrongEnd, calls_between, calls_of_jobs
+from operator_scale_rig import Rig, looks
 from reasonrl.api import names
 
 KILLED_SHARE = 0.1
-SAY_EVERY = 5.0
-SAMPLE_EVERY = 0.5
 IN_FLIGHT_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """How a scenario is run. Times are seconds."""
-
-    creators: int = 4
-    steady: float = 20.0
-    deadline: float = 900.0
-    seed: int = 0
-    profile: Path | None = None
-
-
-@dataclass(slots=True)
-class Meter:
-    """Samples of the operator while something is waited for, and a word to who looks on."""
-
-    rig: Rig
-    audit: AuditLog
-    jobs: JobWatch
-    title: str
-    began: float = field(default_factory=time.time)
-    samples: list[dict[str, float]] = field(default_factory=list)
-    _sampled: float = 0.0
-    _said: float = 0.0
-
-    def tick(self) -> None:
-        now = time.time()
-        if now - self._sampled < SAMPLE_EVERY:
-            return
-        self._sampled = now
-        self.audit.read()
-        usage = self.rig.operator.usage()
-        self.samples.append(
-            {
-                "seconds": round(now - self.began, 2),
-                "pods": self.audit.pods,
-                "cpu": round(usage.cpu, 2),
-                "residentMiB": round(usage.resident, 1),
-                "peakMiB": round(usage.peak, 1),
-            }
-        )
-        if now - self._said >= SAY_EVERY:
-            self._said = now
-            self.say(
-                f"{self.audit.pods} pods made, jobs {dict(self.jobs.states())}, operator {usage.cpu:.1f} s CPU, {usage.resident:.0f} MiB"
-            )
-
-    def say(self, text: str) -> None:
-        print(f"[{self.title} {time.time() - self.began:6.1f} s] {text}", file=sys.stderr, flush=True)
-
-    def mark(self) -> tuple[Usage, Counter[str], float]:
-        self.audit.read()
-        return self.rig.operator.usage(), self.audit.calls.copy(), time.time()
 
 
 def run_scenario(name: str, rig: Rig, fleet: Fleet, load: Load) -> dict[str, Any]:
     """What was measured. WrongEnd where anything ended otherwise than it must."""
-    assert rig.plane.audit_log is not None
-    audit = AuditLog(rig.plane.audit_log)
-    jobs = JobWatch(rig.plane.client())
-    rig.operator.start()
-    rig.operator.wait_leading()
-    meter = Meter(rig, audit, jobs, f"{name} {len(fleet.jobs)}×({fleet.trainers}+{fleet.rollouts})")
+    meter = lead(rig, fleet, name)
     killed = Killed()
-    start_usage, start_calls, began = meter.mark()
-    cpu_before = rig.cpu_of_all()
-    meter.say(f"the operator leads, after {start_usage.cpu:.2f} s of CPU, with {start_usage.resident:.0f} MiB; pid {_pid(rig)}")
     if load.profile is not None:
         _profile(rig, load.profile / f"{name}.txt")
-    result: dict[str, Any] = {"scenario": name, "jobs": len(fleet.jobs), "pods": fleet.pods, "start": _usage(start_usage)}
-    with ThreadPoolExecutor(load.creators) as pool:
-        creating = pool.submit(_create_jobs, rig, fleet, load)
-        if name == "restart":
-            result["restart"] = _restart_half_way(rig, fleet, meter, load)
-        all_running = jobs.wait(dict.fromkeys(fleet.jobs, _runs(fleet)), deadline=load.deadline, tick=meter.tick)
-        created_in = creating.result()
-    usage, calls, _ = meter.mark()
-    assert audit.last_pod is not None
-    shown = jobs.reached["Running"]
-    result |= {
-        "jobsCreatedSeconds": round(created_in, 2),
-        "lastPodSeconds": round(audit.last_pod - began, 2),
-        "podsPerSecond": round(fleet.pods / (audit.last_pod - began), 1),
-        "allRunningSeconds": round(max(shown.values()) - began, 2),
-        "allReadySeconds": round(all_running - began, 2),
-        "createdToRunning": {
-            str(share): round(percentile((shown[job] - jobs.reached["new"].get(job, began) for job in fleet.jobs), share), 2)
-            for share in (0.5, 0.95, 1.0)
-        },
-        "peakMiBAtPods": _peaks(meter, fleet),
-        "cpuSecondsOfAll": {name: round(cpu - cpu_before[name], 1) for name, cpu in rig.cpu_of_all().items()},
-        "load": round(os.getloadavg()[0], 1),
-        "looksPerJob": round(rig.operator.looks() / len(fleet.jobs), 1),
-    }
-    result["untilRunning"] = _part(fleet, (start_usage, start_calls), (usage, calls))
-    meter.say("all run, and every pod is ready")
+    restart = partial(_restart_half_way, rig, fleet, meter, load) if name == "restart" else dict
+    began, result = bring_up(meter, fleet, load, meanwhile=restart)
+    result = {"scenario": name, **result, "looksPerJob": round(looks(rig.operator) / len(fleet.jobs), 1)}
+    audit, jobs = meter.audit, meter.jobs
     if load.steady:
         result["steady"] = _steady(meter, fleet, load)
     _check_running(rig, fleet, audit, killed)
@@ -132,7 +42,7 @@ def run_scenario(name: str, rig: Rig, fleet: Fleet, load: Load) -> dict[str, Any
     usage, calls, _ = meter.mark()
     check_ended(list_pods(rig.api, fleet.namespaces), fleet)
     check_made(rig.kubelet.made(), audit.created, fleet, killed)
-    result["inAll"] = _part(fleet, (start_usage, start_calls), (usage, calls))
+    result["inAll"] = part(fleet, (began.usage, began.calls), (usage, calls))
     result |= {"refused": dict(audit.refused), "statusUpdatesSeen": jobs.updates, "kubelet": rig.kubelet.close(), "samples": meter.samples}
     _check_log(rig)
     meter.say("ended as it must")
@@ -144,28 +54,6 @@ def _check_running(rig: Rig, fleet: Fleet, audit: AuditLog, killed: Killed) -> N
     check_running(list_pods(rig.api, fleet.namespaces), fleet, killed)
     check_children(rig.api, fleet)
     check_made(rig.kubelet.made(), audit.created, fleet, killed)
-
-
-def _create_jobs(rig: Rig, fleet: Fleet, load: Load) -> float:
-    began = time.monotonic()
-
-    def create(job: Key) -> None:
-        rig.api.create(job_manifest(job, trainers=fleet.trainers, rollouts=fleet.rollouts))
-
-    with ThreadPoolExecutor(load.creators) as pool:
-        list(pool.map(create, fleet.jobs))
-    return time.monotonic() - began
-
-
-def _runs(fleet: Fleet) -> Check:
-    def check(status: dict[str, Any]) -> bool:
-        return (
-            status.get("summary") == "Running"
-            and status["trainers"]["ready"] == fleet.trainers
-            and status["rollouts"]["ready"] == fleet.rollouts
-        )
-
-    return check
 
 
 def _restart_half_way(rig: Rig, fleet: Fleet, meter: Meter, load: Load) -> dict[str, Any]:
@@ -189,7 +77,7 @@ def _restart_half_way(rig: Rig, fleet: Fleet, meter: Meter, load: Load) -> dict[
             raise WrongEnd(f"the second operator made no pod within {load.deadline:g} s")
         time.sleep(0.05)
         meter.tick()
-    return {"podsMade": made, "secondsToNextPod": round(time.time() - killed, 2)}
+    return {"restart": {"podsMade": made, "secondsToNextPod": round(time.time() - killed, 2)}}
 
 
 def _steady(meter: Meter, fleet: Fleet, load: Load) -> dict[str, Any]:
@@ -215,7 +103,7 @@ def _kill(rig: Rig, fleet: Fleet, meter: Meter, killed: Killed, load: Load) -> d
     before, calls_before, began = meter.mark()
     killed.uids |= set(rig.kubelet.end_pods(chosen, exit_code=137))
     reported = time.time()
-    checks = {job: _recovered(fleet, killed, job) for job in fleet.jobs}
+    checks = {job: _recovered(rig, killed, job) for job in fleet.jobs}
     recovered = meter.jobs.wait(checks, deadline=load.deadline, tick=meter.tick)
     after, calls_after, _ = meter.mark()
     _check_running(rig, fleet, meter.audit, killed)
@@ -246,9 +134,9 @@ def _choose(fleet: Fleet, killed: Killed, dice: random.Random) -> Iterator[Key]:
         yield pod
 
 
-def _recovered(fleet: Fleet, killed: Killed, job: Key) -> Check:
+def _recovered(rig: Rig, killed: Killed, job: Key) -> Check:
     """The job runs in full, and its books have the failures: one of the gang, however many of it died, one for each rollout pod."""
-    runs, of_trainers, of_rollouts = _runs(fleet), min(killed.trainers[job], 1), killed.rollouts[job]
+    runs, of_trainers, of_rollouts = rig.contender.ready, min(killed.trainers[job], 1), killed.rollouts[job]
 
     def check(status: dict[str, Any]) -> bool:
         if not runs(status):
@@ -273,7 +161,7 @@ def _succeed(rig: Rig, fleet: Fleet, meter: Meter, load: Load) -> dict[str, Any]
         "reportedSeconds": round(reported - began, 2),
         "allSucceededSeconds": round(succeeded - began, 2),
         "quietSeconds": round(ended - began, 2),
-    } | _part(fleet, (before, calls_before), (after, calls_after))
+    } | part(fleet, (before, calls_before), (after, calls_after))
 
 
 def _succeeded(status: dict[str, Any]) -> bool:
@@ -294,31 +182,6 @@ def _wait_quiet(meter: Meter, load: Load) -> None:
             calls, since = now, time.monotonic()
 
 
-def _part(fleet: Fleet, before: tuple[Usage, Counter[str]], after: tuple[Usage, Counter[str]]) -> dict[str, Any]:
-    calls = calls_between(before[1], after[1])
-    jobs = len(fleet.jobs)
-    return {
-        "callsPerJob": round(calls_of_jobs(calls) / jobs, 2),
-        "eventsPerJob": round(sum(count for call, count in calls.items() if call.endswith(" events")) / jobs, 2),
-        "cpuMsPerJob": round(1000 * (after[0].cpu - before[0].cpu) / jobs, 2),
-        "calls": dict(calls.most_common()),
-    } | _usage(after[0])
-
-
-def _usage(usage: Usage) -> dict[str, float]:
-    return {"cpuSeconds": round(usage.cpu, 2), "residentMiB": round(usage.resident, 1), "peakMiB": round(usage.peak, 1)}
-
-
-def _peaks(meter: Meter, fleet: Fleet) -> dict[str, float]:
-    """The peak of memory when each thousand of pods had been made."""
-    found: dict[str, float] = {}
-    for sample in meter.samples:
-        for thousands in range(1000, fleet.pods + 1, 1000):
-            if sample["pods"] >= thousands:
-                found.setdefault(str(thousands), sample["peakMiB"])
-    return found
-
-
 def _check_log(rig: Rig) -> None:
     wrong = [line for line in rig.operator.log().splitlines() if "Traceback" in line or " ERROR " in line or " CRITICAL " in line]
     if wrong:
@@ -331,10 +194,5 @@ def _profile(rig: Rig, path: Path) -> None:
     program = shutil.which("py-spy")
     if program is None:
         raise WrongEnd("--profile needs py-spy: pip install py-spy")
-    command = [program, "record", "--pid", str(_pid(rig)), "--format", "raw", "--rate", "200", "--output", str(path)]
+    command = [program, "record", "--pid", str(pid_of(rig)), "--format", "raw", "--rate", "200", "--output", str(path)]
     subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def _pid(rig: Rig) -> int:
-    assert rig.operator.child is not None
-    return rig.operator.child.pid
