@@ -22,7 +22,7 @@ from reasonrl.rollout.errors import RolloutError
 from reasonrl.rollout.fleet_call import Groups, start_call
 from reasonrl.rollout.fleet_dispatch import NO_WEIGHTS, Dispatcher
 from reasonrl.rollout.fleet_member import Member, MemberState, state_of
-from reasonrl.rollout.fleet_messages import AllSleep, Close, FleetLimits, Join, Leave, Message, NewWeights, StopCall
+from reasonrl.rollout.fleet_messages import AllSleep, Close, Fail, FleetLimits, Join, Leave, Message, NewWeights, StopCall, Tell
 from reasonrl.rollout.fleet_weights import snapshot_of
 from reasonrl.rollout.protocol import SamplingSetting
 from reasonrl.rollout.task import cut_into_tasks
@@ -43,7 +43,7 @@ class RolloutFleet:
     quick and safe to call there. Reasons are RolloutJoined, RolloutLost, RolloutLeft and WeightMismatch.
 
     `sample`, `load`, `sleep` and `close` belong to one thread, the run's; an exception that a signal raises in them leaves the fleet
-    usable. `join`, `leave` and `members` may be called from any thread, also meanwhile.
+    usable. `join`, `leave`, `members`, `fail` and `tell` may be called from any thread, also meanwhile.
     """
 
     def __init__(
@@ -71,9 +71,12 @@ class RolloutFleet:
         return version
 
     def join(self, name: str, session: EngineSession) -> None:
-        """Takes an engine in and returns at once; it gets its first task when it holds the current weights. It belongs to the fleet
-        from now on, which closes it when it leaves and kills it when it is lost. A member of the same name is replaced."""
-        self._send(Join(name, session))
+        """Takes an engine in, without waiting for it; it gets its first task when it holds the current weights. It belongs to the fleet
+        from now on, which closes it when it leaves and kills it when it is lost. A member of the same name is replaced. Raises
+        RolloutError when the fleet is closed; the engine is then the caller's still."""
+        reply: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._send(Join(name, session, reply))
+        self._wait(reply)
 
     def leave(self, name: str, *, reason: str) -> None:
         """Lets an engine go: its tasks go back to the queue at once, and it is closed when it answers next. Unknown names are none of
@@ -84,6 +87,19 @@ class RolloutFleet:
         """All engines that are here or on their way, and those lost lately."""
         now = time.monotonic()
         return [state_of(member, now=now) for member in list(self._dispatcher.members.values())]
+
+    @property
+    def fault(self) -> Exception | None:
+        """What `sample` would raise at once, if anything."""
+        return self._dispatcher.fault
+
+    def fail(self, error: Exception) -> None:
+        """Ends the call in progress and every later one with `error`: whoever brings the engines knows that none can ever come."""
+        self._send(Fail(error))
+
+    def tell(self, reason: str, message: str) -> None:
+        """Passes an event on to `on_event`, from the fleet's own thread."""
+        self._send(Tell(reason, message))
 
     def sample(self, prompts: Sequence[Prompt], *, responses_per_prompt: int, setting: SamplingSetting) -> list[tuple[Response, ...]]:
         """See `RolloutEngine.sample`. Raises RolloutError when a request is refused or a task has failed on three engines,

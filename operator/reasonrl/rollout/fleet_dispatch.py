@@ -17,7 +17,7 @@ from reasonrl.rollout.engine_session import Collected, EngineLostError, EngineSe
 from reasonrl.rollout.errors import RolloutError
 from reasonrl.rollout.fleet_call import Call, deal, fault_in, refusal, tried_again
 from reasonrl.rollout.fleet_member import Load, Member, Order, Presence, Report, Sleep, Stop, Wake, Work, serve
-from reasonrl.rollout.fleet_messages import AllSleep, Close, FleetLimits, Join, Leave, Message, NewWeights, StopCall
+from reasonrl.rollout.fleet_messages import AllSleep, Close, Fail, FleetLimits, Join, Leave, Message, NewWeights, StopCall, Tell
 from reasonrl.rollout.fleet_weights import WeightSnapshot
 from reasonrl.rollout.protocol import WeightLoadError
 from reasonrl.rollout.task import RolloutTask
@@ -37,7 +37,8 @@ class Dispatcher:
         self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.members: dict[str, Member] = {}
         self.version = version
-        self.fault: Exception | None = None
+        self.failure: Exception | None = None
+        self._mismatch: WeightLoadError | None = None
         self._limits = limits
         self._on_event = on_event
         self._published: WeightSnapshot | None = None
@@ -50,6 +51,11 @@ class Dispatcher:
         self._leaving: list[Member] = []
         self._closed = False
 
+    @property
+    def fault(self) -> Exception | None:
+        """What every call is answered with: a failure stays, weights that a newcomer did not take may be followed by better ones."""
+        return self.failure or self._mismatch
+
     def run(self) -> None:
         tick = self._limits.poll_seconds / 4
         try:
@@ -61,22 +67,23 @@ class Dispatcher:
                 self._conclude()
         except Exception as error:
             logger.exception("the rollout fleet broke")
-            self.fault = error
+            self.failure = error
             self._end_call(RolloutError(f"the rollout fleet broke: {type(error).__name__}: {error}"))
 
     def _handle(self, message: Message) -> None:
         match message:
             case Report():
                 self._heard(message)
-            case Join(name, session):
+            case Join(name, session, reply):
                 self._join(name, session)
+                reply.put(None)
             case Leave(name, reason):
                 self._leave(name, reason)
             case Call():
                 self._end_call(RolloutError("another call of sample began"))
                 self._call, self._rest, self._empty_since = message, False, None
-                if self.fault is not None:
-                    self._end_call(self.fault)
+                if (fault := self.fault) is not None:
+                    self._end_call(fault)
                 elif self.version is None:
                     self._end_call(RolloutError(NO_WEIGHTS))
             case StopCall(number):
@@ -92,6 +99,11 @@ class Dispatcher:
                     )
                 else:
                     self._sleeping, self._rest = reply, True
+            case Tell(reason, text):
+                self._tell(reason, text)
+            case Fail(error):
+                self.failure = self.failure or error
+                self._end_call(error)
             case Close(reply):
                 self._end_call(RolloutError("the rollout fleet was closed"))
                 members = [member for member in self.members.values() if member.presence is not Presence.LOST]
@@ -124,9 +136,12 @@ class Dispatcher:
 
     def _start_load(self, message: NewWeights) -> None:
         self._end_call(RolloutError("other weights were loaded"))
+        if self.failure is not None:
+            message.reply.put(self.failure)
+            return
         self._before = (self._published, self.version)
         self._use(message.weights, message.weights.version)
-        self._loading, self._rest, self.fault = message.reply, False, None
+        self._loading, self._rest, self._mismatch = message.reply, False, None
 
     def _use(self, weights: WeightSnapshot | None, version: int | None) -> None:
         self._published, self.version = weights, version
@@ -216,7 +231,7 @@ class Dispatcher:
             self._use(*self._before)
         else:
             self._retire(member, str(error))
-            self.fault = final
+            self._mismatch = final
             self._end_call(final)
 
     def _is_current(self, member: Member) -> None:

@@ -31,6 +31,7 @@ class FleetLimits:
 class Join:
     name: str
     session: EngineSession
+    reply: queue.SimpleQueue[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,19 @@ class AllSleep:
 
 
 @dataclass(frozen=True, slots=True)
+class Tell:
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     reply: queue.SimpleQueue[list[Member]]
 
 
-Message = Join | Leave | Call | StopCall | NewWeights | AllSleep | Close | Report
+Message = Join | Leave | Call | StopCall | NewWeights | AllSleep | Tell | Fail | Close | Report
