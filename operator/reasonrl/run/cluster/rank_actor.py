@@ -1,0 +1,135 @@
+"""One trainer rank as a Ray actor: builds its trainer from files, and does what the gang asks, one call at a time.
+
+Control calls have a thread of their own, so that a rank which computes for an hour can be told from one that is frozen.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from reasonrl.rl.packed_weights import WeightManifest, pack
+from reasonrl.run.seeds import seed_global_generators
+from reasonrl.run.trainer_rules import TrainerRules
+from reasonrl.train.protocol import Trainer, TrainingSequence, UpdateSetting, UpdateStats
+from reasonrl.train.torch_engine import TorchTrainer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankRecipe:
+    """What every rank is made of. `model_directory` (or a name on the hub, at `revision`) is read by each; `timeout_seconds` is how long
+    a rank waits for its peers."""
+
+    model_directory: str
+    revision: str
+    rules: TrainerRules
+    engine: str
+    zero_stage: int
+    offload: str
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankPlace:
+    """Which rank this is. The master is where rank 0 listens."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    master_address: str
+    master_port: int
+
+
+@ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={"control": 1})
+class RankActor:
+    """See `train.protocol.Trainer`. Each call is made to all ranks at once, with the same arguments."""
+
+    def __init__(self) -> None:
+        self._trainer: Trainer | None = None
+
+    @ray.method(concurrency_group="control")
+    def ping(self) -> int:
+        """The process id."""
+        return os.getpid()
+
+    @ray.method(concurrency_group="control")
+    def stacks(self) -> str:
+        """The Python stacks of all threads, for a person who asks what it hangs in."""
+        return "\n".join(f"thread {number}:\n{''.join(traceback.format_stack(frame))}" for number, frame in sys._current_frames().items())
+
+    def free_port(self) -> int:
+        """A port that was free a moment ago, for the ranks to meet at."""
+        with socket.socket() as listener:
+            listener.bind(("", 0))
+            return int(listener.getsockname()[1])
+
+    def start(self, recipe: RankRecipe, place: RankPlace) -> None:
+        """Loads the model and joins the other ranks. Raises TrainerError when they do not come together in time."""
+        # A fresh process draws its own generators' seeds: initialisation must not depend on them.
+        seed_global_generators(0, place.rank)
+        if recipe.engine == "torch":
+            self._trainer = _torch_trainer(recipe)
+        else:
+            from reasonrl.run.cluster.deepspeed_rank import deepspeed_trainer
+
+            self._trainer = deepspeed_trainer(recipe, place)
+
+    def reference_logprobs(self, sequences: Sequence[TrainingSequence], temperature: float) -> list[Tensor]:
+        return self._ready().reference_logprobs(sequences, temperature=temperature)
+
+    def update(self, updates: Sequence[Sequence[TrainingSequence]], setting: UpdateSetting) -> UpdateStats:
+        return self._ready().update(updates, setting=setting)
+
+    def publish(self, version: int, dtype: torch.dtype, rank: int) -> tuple[WeightManifest, Any] | None:
+        """The current weights in the object store, from rank 0; gathering them takes every rank."""
+        weights = self._ready().weights()
+        if rank > 0:
+            for _ in weights:
+                pass
+            return None
+        manifest, buffer = pack(weights, version=version, dtype=dtype)
+        return manifest, ray.put(buffer)
+
+    def reset_reference(self, reset_optimizer: bool) -> None:
+        self._ready().reset_reference(reset_optimizer=reset_optimizer)
+
+    def save(self, directory: str) -> None:
+        self._ready().save(Path(directory))
+
+    def load(self, directory: str) -> None:
+        self._ready().load(Path(directory))
+
+    def seed(self, seed: int, step: int) -> None:
+        seed_global_generators(seed, step)
+
+    def _ready(self) -> Trainer:
+        if self._trainer is None:
+            raise RuntimeError("the rank was asked to work before it was started")
+        return self._trainer
+
+
+def load_float32(recipe: RankRecipe) -> Any:
+    return AutoModelForCausalLM.from_pretrained(recipe.model_directory, revision=recipe.revision, dtype=torch.float32)
+
+
+def _torch_trainer(recipe: RankRecipe) -> TorchTrainer:
+    rules = recipe.rules
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return TorchTrainer(
+        load_float32(recipe).to(device),
+        loss=rules.loss,
+        optimizer=rules.optimizer,
+        compute=rules.compute,
+        keep_reference=rules.keep_reference,
+    )
