@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -547,6 +548,76 @@ def test_an_engine_that_breaks_while_it_loads_is_lost_and_the_others_go_on(make_
     fleet = make_fleet(sessions)
     fleet.load(make_weights(1), version=3)
     assert [member.fault for member in fleet.members()] == [None, "RuntimeError: out of memory"]
+
+
+class Kept:
+    """A snapshot whose end can be noticed."""
+
+    def __init__(self, version, tensors):
+        self.version = version
+        self.tensors = tensors
+
+    def __iter__(self):
+        return iter(self.tensors)
+
+
+def test_weights_that_were_replaced_are_let_go(make_session, make_fleet, make_weights):
+    fleet = make_fleet([make_session(), make_session()])
+    weights = Kept(3, make_weights(1))
+    first = weakref.ref(weights)
+    fleet.load(weights, version=3)
+    del weights
+    assert first() is not None
+    fleet.load(Kept(4, make_weights(2)), version=4)
+    until(lambda: first() is None)
+
+
+def test_published_weights_must_be_of_the_version_they_are_loaded_as(make_fleet, make_weights):
+    with pytest.raises(RolloutError, match="published as version 3 were offered as version 4"):
+        make_fleet([]).load(Kept(3, make_weights(1)), version=4)
+
+
+def test_weights_that_lie_elsewhere_are_published_there(make_session, make_fleet, make_weights, prompts):
+    class Elsewhere:
+        def publish(self, *, version):
+            return Kept(version, make_weights(1))
+
+    fleet = make_fleet([make_session()])
+    fleet.load(Elsewhere(), version=5)
+    assert versions_of(fleet.sample(prompts, responses_per_prompt=1, setting=SETTING)) == {5}
+
+
+def test_an_engine_that_joins_while_weights_are_loaded_gets_the_new_ones(make_session, make_fleet, make_weights, prompts):
+    first, late = make_session(), make_session()
+    fleet = make_fleet([first])
+    fleet.load(make_weights(1), version=3)
+    first.engine.may_load.clear()
+    first.engine.loading.clear()
+    load = in_background(lambda: fleet.load(make_weights(2), version=4))
+    assert first.engine.loading.wait(timeout=SECONDS)
+    fleet.join("late", late)
+    until(lambda: late.engine.loads)
+    first.engine.may_load.set()
+    load.join(SECONDS)
+    assert load.outcome == [None]
+    assert late.engine.loads == [4]
+    assert versions_of(fleet.sample(prompts, responses_per_prompt=1, setting=SETTING)) == {4}
+
+
+def test_a_fleet_for_which_no_engine_can_ever_come_says_so_to_every_call(make_fleet, make_weights, prompts):
+    fleet = make_fleet([])
+    call = in_background(lambda: fleet.sample(prompts, responses_per_prompt=1, setting=SETTING))
+    fleet.fail(RolloutError("spec.rollout.engine: no such engine"))
+    call.join(SECONDS)
+    assert "no such engine" in str(call.outcome[0]) == str(fleet.fault)
+    for work in (lambda: fleet.sample(prompts, responses_per_prompt=1, setting=SETTING), lambda: fleet.load(make_weights(1), version=3)):
+        with pytest.raises(RolloutError, match="no such engine"):
+            work()
+
+
+def test_events_of_others_are_passed_on(make_fleet, events):
+    make_fleet([]).tell("RolloutNotStarted", "no engine on rollout-3")
+    until(lambda: ("RolloutNotStarted", "no engine on rollout-3") in events)
 
 
 def test_weights_loaded_into_an_empty_fleet_reach_the_first_to_join(make_session, make_fleet, make_weights, prompts):

@@ -168,6 +168,8 @@ class EngineWorker:
                 if work is None:
                     return
                 work(engine)
+                # It may hold weights: shared memory, which others wait to have back.
+                del work
             self._step(engine)
 
     def _step(self, engine: SteppingEngine) -> None:

@@ -323,6 +323,8 @@ class Dispatcher:
         if self._loading is not None and all(member.current for member in present):
             self._loading.put(None)
             self._loading = None
+            # Nobody goes back any more: the weights from before are let go.
+            self._before = (self._published, self.version)
         if self._sleeping is not None and all(member.asleep for member in present):
             self._sleeping.put(None)
             self._sleeping = None
