@@ -55,6 +55,13 @@ def test_dates_of_yaml_are_refused() -> None:
     assert "YAML reads this as a date" in problem.message
 
 
+@pytest.mark.parametrize("spec", [None, [], 3, "x"])
+def test_a_spec_that_is_no_object_is_told_which_fields_a_blueprint_has(spec: object) -> None:
+    (problem,) = problems({**blueprint(), "spec": spec})
+    assert problem.field == "spec"
+    assert "must be an object with some of image, pods, volumes" in problem.message
+
+
 def test_a_blueprint_without_spec_is_none() -> None:
     mapping = blueprint()
     del mapping["spec"]

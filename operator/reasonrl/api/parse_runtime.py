@@ -43,13 +43,15 @@ def _problems(error: ValidationError) -> list[Problem]:
     """The words for a job's fields are right for a blueprint's, except where the two differ: what only a job has."""
     errors = error.errors()
     of_jobs = [each for each in errors if each["type"] == "extra_forbidden" and _is_a_jobs(without_tags(each["loc"]))]
-    others = [each for each in errors if each not in of_jobs]
+    no_object = [each for each in errors if each["loc"] == ("spec",) and each["type"] != "missing"]
+    others = [each for each in errors if each not in of_jobs and each not in no_object]
     said = [
         Problem(
             f"spec.{each['loc'][1]}", None, f"is the job's to say, not a blueprint's; a blueprint may have {', '.join(_RUNTIME_FIELDS)}"
         )
         for each in of_jobs
     ]
+    said += [Problem("spec", each["input"], f"must be an object with some of {', '.join(_RUNTIME_FIELDS)}") for each in no_object]
     return [*problems_of(others), *said]
 
 

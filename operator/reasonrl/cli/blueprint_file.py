@@ -54,7 +54,7 @@ def unused_blueprints(mapping: Mapping[str, object], blueprints: Sequence[Bluepr
     named = _reference(mapping)
     if named is not None and not blueprints:
         return [Problem("spec.runtimeRef", named.name, f"{named.kind} {named.name} was not looked at; give its file with --runtime")]
-    if named is None and blueprints:
+    if not _says(mapping, "spec.runtimeRef") and blueprints:
         return [Problem("spec.runtimeRef", None, f"names no blueprint, so {blueprints[0].file} adds nothing to this job")]
     return []
 
