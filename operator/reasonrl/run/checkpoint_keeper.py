@@ -7,16 +7,19 @@ cannot be had again (made from nothing, or warmed up), every so many steps, at e
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from reasonrl.api.checkpoint_spec import CheckpointSpec
 from reasonrl.api.run_files import Event
+from reasonrl.api.run_status import SavedCheckpoint
 from reasonrl.run.checkpoint_store import CheckpointError, CheckpointStore
 from reasonrl.run.progress import PROGRESS_FILE, Progress, read_progress, write_progress
 from reasonrl.run.retention import RetentionRule, steps_to_delete
+from reasonrl.run.rollback import forget_abandoned
+from reasonrl.run.status.kept_checkpoints import health_metadata, kept_checkpoints
 from reasonrl.train.protocol import Trainer
 from reasonrl.train.trainer_files import POLICY_DIRECTORY
 
@@ -25,6 +28,8 @@ SAVE_ATTEMPTS = 3
 
 
 class CheckpointKeeper:
+    """`critical` says whether the run's health is, at the moment of a save; `tell_kept` hears of all checkpoints when they change."""
+
     def __init__(
         self,
         store: CheckpointStore,
@@ -35,6 +40,8 @@ class CheckpointKeeper:
         spec_hash: str,
         start_is_unique: bool,
         record: Callable[[Event], None],
+        critical: Callable[[], bool],
+        tell_kept: Callable[[Sequence[SavedCheckpoint]], None],
     ) -> None:
         self._store = store
         self._trainer = trainer
@@ -43,9 +50,15 @@ class CheckpointKeeper:
         self._spec_hash = spec_hash
         self._start_is_unique = start_is_unique
         self._record = record
+        self._critical = critical
+        self._tell_kept = tell_kept
         self._failures = 0
         self._saved_step: int | None = None
         self._also: list[Callable[[Path], None]] = []
+
+    def follow(self, spec: CheckpointSpec, *, spec_hash: str) -> None:
+        """From now on saves and keeps as an edited job says."""
+        self._spec, self._spec_hash = spec, spec_hash
 
     def keep_also(self, write: Callable[[Path], None]) -> None:
         """`write(directory)` adds files of its own to each checkpoint from now on."""
@@ -80,12 +93,15 @@ class CheckpointKeeper:
             for write_more in self._also:
                 write_more(directory)
 
-        path = self._store.save(progress.step, write, metadata={"reason": reason, "specHash": self._spec_hash})
+        metadata = {"reason": reason, "specHash": self._spec_hash, **health_metadata(critical=self._critical())}
+        path = self._store.save(progress.step, write, metadata=metadata)
         self._saved_step = progress.step
         size = self._store.size(progress.step)
         seconds = time.monotonic() - started
         self._event(progress.step, "CheckpointSaved", f"{path.name} ({reason}), {size / 1e6:.1f} MB in {seconds:.2f} s")
         self._retire(progress)
+        forget_abandoned(self._store)
+        self._tell_kept(kept_checkpoints(self._store))
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step lies, if there is one."""
@@ -96,6 +112,7 @@ class CheckpointKeeper:
         self._trainer.load(path)
         progress = read_progress(path / PROGRESS_FILE)
         self._saved_step = progress.step
+        self._tell_kept(kept_checkpoints(self._store))
         return progress
 
     def _reason(self, progress: Progress) -> str | None:

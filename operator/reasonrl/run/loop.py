@@ -54,7 +54,9 @@ class Run:
 
 def train(run: Run) -> None:
     """Runs until the last phase ends. Raises StopRequestedError, with the run whole, when a signal asks it to stop."""
+    run.telemetry.health(run.health.signals())
     while True:
+        run.telemetry.at(run.progress)
         evaluate_if_due(run)
         with run.stopwatch.stage("checkpoint"):
             run.checkpoints.save_if_due(run.progress)
@@ -109,6 +111,7 @@ def tell(run: Run, result: StepResult) -> StepMetrics:
     run.telemetry.step(metrics)
     for change in run.health.observe(metrics):
         record_event(run.telemetry, change.step, change.reason, change.message)
+    run.telemetry.health(run.health.signals())
     return metrics
 
 
@@ -171,6 +174,7 @@ def evaluate_if_due(run: Run) -> None:
                 seed=run.job.spec.seed,
             )
             found.append((metrics, graded))
+            run.telemetry.touch()
     for metrics, graded in found:
         answers = rollout_lines(graded, step=progress.step, limit=run.job.spec.telemetry.rollouts_per_step, benchmark=metrics.benchmark)
         run.telemetry.evaluation(metrics, answers)

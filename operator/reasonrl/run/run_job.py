@@ -155,6 +155,7 @@ def _prepare(
         telemetry=telemetry,
     )
     trainer = parts.trainer(start, stack)
+    health = HealthWatch(spec.failure_policy)
     keeper = CheckpointKeeper(
         store,
         trainer=trainer,
@@ -163,8 +164,10 @@ def _prepare(
         spec_hash=job_hash(job.dumped()),
         start_is_unique=not start_is_reproducible(spec),
         record=telemetry.event,
+        critical=lambda: health.critical,
+        tell_kept=telemetry.keeps,
     )
-    progress, health = Progress(), HealthWatch(spec.failure_policy)
+    progress = Progress()
     if found is not None:
         progress = keeper.restore(found[0])
         changed = keep_job(directory, job.dumped(), current_phase=progress.phase_index)
