@@ -51,7 +51,8 @@ def test_the_loss_of_all_rollout_pods_leaves_the_trainers_alone(job: ClusterJob,
     kubelet.hold("*-rollout-*")
     for index in range(2):
         kubelet.fail(job.pod("rollout", index), 137)
-    job.wait_condition("RolloutsReady", "False", "TooFewReady")
+    # First there are too few, and then the new ones find no node: which of the two is seen depends on when one looks.
+    job.wait_condition("RolloutsReady", "False")
     kubelet.release("*-rollout-*")
     job.wait_condition("RolloutsReady", "True", "AllReady")
     job.wait_pods(job.wanted(replaced={0: 1, 1: 1}))

@@ -15,7 +15,11 @@ from reasonrl.controller.settings import part
 from reasonrl.controller.situation import Situation, ended
 
 SETTLE_SECONDS = 30.0
-"""So long after the newest pod of a role was made, its readiness is shown only when all are ready, or when it falls."""
+"""So long after the newest pod of a role was made, its readiness is shown only when all are ready, or when it falls. Rollout pods that are
+ready before the trainers wait as long to be shown: a job that comes up is written when it begins to, and when it runs."""
+
+
+_NEVER = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,15 @@ class Count:
         return {"desired": self.desired, "created": self.created, "ready": self.ready}
 
 
-def count_pods(situation: Situation, shown: Mapping[str, Any], pods: Iterable[PodRecord], *, desired: int, new: int) -> Count:
-    """Of `pods`, those that are wanted; `new` ones are being created and counted as created if they are the first."""
+def count_pods(
+    situation: Situation, shown: Mapping[str, Any], pods: Iterable[PodRecord], *, desired: int, new: int, shown_when: int
+) -> Count:
+    """Of `pods`, those that are wanted; `new` ones are being created and counted as created if they are the first. A rise to `shown_when`
+    ready ones is shown at once, any other when the newest pod has had its time."""
     alive = [pod for pod in pods if not pod.deleting and not ended(pod)]
     created, ready = len(alive) or new, sum(pod.ready for pod in alive)
     before = shown.get("ready")
-    if not isinstance(before, int) or ready in (before, desired) or ready < before or not alive:
+    if not isinstance(before, int) or ready in (before, shown_when) or ready < before or not alive:
         return Count(desired, created, ready, None)
     settles = max(pod.created for pod in alive) + SETTLE_SECONDS
     # A clock that went back would hide the truth until it has caught up.
@@ -48,12 +55,15 @@ def count_pods(situation: Situation, shown: Mapping[str, Any], pods: Iterable[Po
 def count_trainers(situation: Situation, decision: Decision) -> Count:
     gang = situation.gang if decision.ledger.trainer.wanted == situation.ledger.trainer.wanted else ()
     shown = part(situation.status, "trainers")
-    return count_pods(situation, shown, gang, desired=situation.settings.trainers, new=decision.new_trainers)
+    desired = situation.settings.trainers
+    return count_pods(situation, shown, gang, desired=desired, new=decision.new_trainers, shown_when=desired)
 
 
-def count_rollouts(situation: Situation, decision: Decision) -> Count:
+def count_rollouts(situation: Situation, decision: Decision, trainers: Count) -> Count:
     wanted = [pod for pod in situation.rollouts if pod.index < decision.rollouts]
-    return count_pods(situation, part(situation.status, "rollouts"), wanted, desired=decision.rollouts, new=decision.new_rollouts)
+    shown, desired = part(situation.status, "rollouts"), decision.rollouts
+    alone = trainers.ready < trainers.desired
+    return count_pods(situation, shown, wanted, desired=desired, new=decision.new_rollouts, shown_when=_NEVER if alone else desired)
 
 
 def trainers_ready(situation: Situation, decision: Decision, count: Count) -> Judgement:

@@ -36,7 +36,8 @@ _BOUNDED = {
 def job_status(situation: Situation, frozen: FrozenJob, decision: Decision) -> tuple[dict[str, Any], list[float]]:
     """The status, and the times at which it will have to be written again even if nothing happens."""
     before = situation.status
-    trainers, rollouts = count_trainers(situation, decision), count_rollouts(situation, decision)
+    trainers = count_trainers(situation, decision)
+    rollouts = count_rollouts(situation, decision, trainers)
     finish = decision.verdict if isinstance(decision.verdict, Finish) else None
     if decision.hold is not None or finish is not None:
         trainers, rollouts = _none_ready(trainers), _none_ready(rollouts)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from reasonrl.controller.children import GENERATED_TOKEN
 
 
@@ -35,10 +37,11 @@ def test_the_plan_of_the_same_facts_is_the_same(world: Any) -> None:
     assert world.look() == world.look()
 
 
-def test_until_it_runs_the_status_is_written_three_times_at_most(world: Any) -> None:
+@pytest.mark.parametrize(("order", "expected"), [(["rollout", "trainer"], 1), (["trainer", "rollout"], 2)])
+def test_a_job_that_comes_up_is_written_when_it_runs_and_when_it_is_whole(world: Any, order: list[str], expected: int) -> None:
     world.settle()
     writes = []
-    for name in world.names():
+    for name in [name for role in order for name in world.names(role)]:
         world.wait(1)
         world.change(name, phase="Running", scheduled=True, ready=True, started=world.now)
         before = world.status
@@ -46,7 +49,7 @@ def test_until_it_runs_the_status_is_written_three_times_at_most(world: Any) -> 
         if world.status != before:
             writes.append(name)
 
-    assert len(writes) <= 2
+    assert len(writes) == expected
     assert world.status["summary"] == "Running"
     assert world.status["trainers"] == {"desired": 2, "created": 2, "ready": 2}
     assert world.status["rollouts"]["ready"] == 3
