@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from reasonrl.api.run_status import HealthSignal
 from reasonrl.run.telemetry.metrics_page import metrics_page
 from reasonrl.run.telemetry.prometheus_endpoint import PrometheusEndpoint
 from reasonrl.run.telemetry.prometheus_metrics import DEFINITIONS, RunMetrics
@@ -84,6 +85,39 @@ def test_before_the_first_step_gauges_say_nothing(metrics):
     samples = _samples(generate_latest(metrics).decode())
     assert math.isnan(samples["reasonrl_truncated_ratio", ()])
     assert samples["reasonrl_response_length_tokens_count", (("outcome", "truncated"),)] == 0
+
+
+def test_the_fleet_is_counted_by_state_and_a_state_without_engines_is_zero(metrics):
+    metrics.rollout_engines({"live": 3, "joining": 1})
+    metrics.rollout_engines({"live": 2, "lost": 1})
+    metrics.requeued_tasks(5)
+    metrics.requeued_tasks(2)
+    metrics.recovered("engine")
+    metrics.weights_sent(1_000_000)
+    samples = _samples(generate_latest(metrics).decode())
+    assert {dict(labels)["state"]: value for (name, labels), value in samples.items() if name == "reasonrl_rollout_engines"} == {
+        "joining": 0,
+        "live": 2,
+        "lost": 1,
+    }
+    assert samples["reasonrl_rollout_requeued_tasks_total", ()] == 7
+    assert samples["reasonrl_recoveries_total", (("component", "engine"),)] == 1
+    assert samples["reasonrl_weight_sync_bytes", ()] == 1_000_000
+
+
+def test_the_age_of_each_response_is_counted(metrics):
+    metrics.response_ages([0, 0, 1, 3])
+    samples = _samples(generate_latest(metrics).decode())
+    assert samples["reasonrl_response_staleness_steps_count", ()] == 4
+    assert samples["reasonrl_response_staleness_steps_sum", ()] == 4
+    assert samples["reasonrl_response_staleness_steps_bucket", (("le", "1.0"),)] == 3
+
+
+def test_health_is_a_number_that_an_alert_can_compare(metrics):
+    metrics.health([HealthSignal(signal="KLExplosion", state="critical"), HealthSignal(signal="NotFinite", state="ok")])
+    samples = _samples(generate_latest(metrics).decode())
+    assert samples["reasonrl_health_severity", (("signal", "KLExplosion"),)] == 2
+    assert samples["reasonrl_health_severity", (("signal", "NotFinite"),)] == 0
 
 
 def test_only_the_phase_of_the_last_step_is_current(metrics, step):

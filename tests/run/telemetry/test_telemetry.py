@@ -3,14 +3,21 @@ from __future__ import annotations
 import io
 import json
 import socket
+import threading
 import urllib.request
 
 import pytest
+from prometheus_client import generate_latest
 from rich.console import Console
 
+from reasonrl.api.parse import parse_job
 from reasonrl.api.run_files import EVENTS_FILE, METRICS_FILE
+from reasonrl.api.run_status import HealthSignal, SavedCheckpoint
+from reasonrl.run.progress import Progress
+from reasonrl.run.status.board import RunStatusBoard
+from reasonrl.run.telemetry.prometheus_metrics import RunMetrics
 from reasonrl.run.telemetry.rollouts_file import RolloutLine
-from reasonrl.run.telemetry.run_view import PhasePlan
+from reasonrl.run.telemetry.run_view import PhasePlan, phase_plans
 from reasonrl.run.telemetry.telemetry import Telemetry
 from reasonrl.run.telemetry.telemetry_error import TelemetryError
 
@@ -127,3 +134,81 @@ def test_a_run_that_fails_still_says_how_far_it_came(tmp_path, step):
         telemetry.step(step(0))
         raise RuntimeError("out of memory")
     assert "job: 1 steps in" in stream.getvalue()
+
+
+@pytest.fixture
+def job():
+    return parse_job(
+        {
+            "apiVersion": "reasonrl.dev/v1alpha1",
+            "kind": "ReasoningRLJob",
+            "metadata": {"name": "job"},
+            "spec": {
+                "model": {"path": "hf://Qwen/Qwen2.5-1.5B"},
+                "data": {"train": [{"path": "/data/questions.jsonl"}]},
+                "rewards": [{"type": "answer"}],
+                "phases": [{"name": "short", "maxResponseTokens": 256, "until": {"steps": 10}}],
+            },
+        }
+    )
+
+
+def test_the_status_of_a_run_follows_what_telemetry_is_told(tmp_path, job, step, evaluation):
+    board, metrics = RunStatusBoard(job), RunMetrics()
+    with Telemetry(tmp_path, job_name="job", phases=phase_plans(job), board=board, metrics=metrics) as telemetry:
+        telemetry.stage("rollout")
+        assert board.status().stage == "rollout"
+        telemetry.step(step(0))
+        telemetry.step(step(1))
+        telemetry.at(Progress(step=2, phase_step=2))
+        telemetry.keeps([SavedCheckpoint(step=2, time=1.0, healthy=True, path="/checkpoints/step-000002")])
+        telemetry.health([HealthSignal(signal="RewardCollapse", state="warning")])
+        telemetry.rollout_engines({"live": 2})
+        mark = board.current_stage().mark
+        telemetry.touch()
+        telemetry.evaluation(evaluation(2))
+        assert board.current_stage().mark == mark + 2
+        telemetry.job_changed(job, config_hash="edited")
+    status = board.status()
+    assert (status.step, status.phase_step, status.config_hash) == (2, 2, "edited")
+    assert [each.step for each in status.checkpoints] == [2]
+    assert [each.signal for each in status.health] == ["RewardCollapse"]
+    page = generate_latest(metrics).decode()
+    assert 'reasonrl_rollout_engines{state="live"} 2.0' in page
+    assert 'reasonrl_health_severity{signal="RewardCollapse"} 1.0' in page
+    with Telemetry(tmp_path, job_name="job", phases=phase_plans(job), board=(resumed := RunStatusBoard(job))) as telemetry:
+        telemetry.resumed_at(1)
+    assert resumed.status().step == 1
+
+
+def test_a_run_that_nobody_watches_tells_the_same(tmp_path, job):
+    with Telemetry(tmp_path, job_name="job", phases=phase_plans(job)) as telemetry:
+        telemetry.stage("rollout")
+        telemetry.touch()
+        telemetry.at(Progress())
+        telemetry.keeps([])
+        telemetry.health([])
+        telemetry.rollout_engines({})
+        telemetry.requeued_tasks(1)
+        telemetry.weights_sent(1)
+        telemetry.response_ages([0])
+        telemetry.recovered("engine")
+        telemetry.job_changed(job, config_hash="x")
+
+
+def test_threads_that_tell_at_once_lose_nothing_and_tear_no_line(tmp_path, step, event):
+    with Telemetry(tmp_path, job_name="job", phases=PHASES, metrics=RunMetrics()) as telemetry:
+
+        def tell(number: int) -> None:
+            for count in range(50):
+                telemetry.event(event(count, f"Reason{number}", "x" * 2000))
+                # A step again takes the place of the first: the file is rewritten under the others' hands.
+                telemetry.step(step(number))
+
+        threads = [threading.Thread(target=tell, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(_lines(tmp_path / EVENTS_FILE)) == 200
+    assert sorted(line["step"] for line in _lines(tmp_path / METRICS_FILE)) == [0, 1, 2, 3]

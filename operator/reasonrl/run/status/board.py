@@ -102,9 +102,12 @@ class RunStatusBoard:
             self._awaiting_advance = progress.awaiting_advance
 
     def keeps(self, checkpoints: Sequence[SavedCheckpoint]) -> None:
-        """All checkpoints that are kept, oldest first."""
+        """All checkpoints that are kept, oldest first; of very many the newest are shown."""
+        shown = tuple(checkpoints)
+        while len(shown) > MOST_CHECKPOINTS:
+            shown = _without_oldest(shown, len(shown) - MOST_CHECKPOINTS)
         with self._lock:
-            self._checkpoints = tuple(checkpoints[-MOST_CHECKPOINTS:])
+            self._checkpoints = shown
 
     def health(self, signals: Sequence[HealthSignal]) -> None:
         with self._lock:
@@ -142,6 +145,10 @@ class RunStatusBoard:
                 **_numbers(last),
             )
 
+    def body(self) -> bytes:
+        """As `/status` answers it."""
+        return status_body(self.status())
+
     def _progress(self) -> None:
         self._mark += 1
         self._restart_clock()
@@ -160,17 +167,19 @@ def status_body(status: RunStatus) -> bytes:
     rest the newest healthy one is the last to go, because it is what a roll-back goes back to."""
     body = status.to_json()
     while len(body) >= LARGEST_BODY and status.checkpoints:
-        status = status.model_copy(update={"checkpoints": _fewer(status.checkpoints)})
+        fewer = _without_oldest(status.checkpoints, (len(status.checkpoints) + 1) // 2)
+        status = status.model_copy(update={"checkpoints": fewer})
         body = status.to_json()
     return body
 
 
-def _fewer(checkpoints: tuple[SavedCheckpoint, ...]) -> tuple[SavedCheckpoint, ...]:
-    kept = checkpoints[(len(checkpoints) + 1) // 2 :]
+def _without_oldest(checkpoints: tuple[SavedCheckpoint, ...], count: int) -> tuple[SavedCheckpoint, ...]:
+    """The newest healthy one takes the place of the oldest that is left, if it would go and there is a newer one beside it."""
+    left = checkpoints[count:]
     healthy = next((each for each in reversed(checkpoints) if each.healthy), None)
-    if healthy is not None and healthy not in kept and len(checkpoints) > 1:
-        return (healthy, *kept[1:])
-    return kept
+    if healthy is None or healthy in left or len(left) < 2:
+        return left
+    return (healthy, *left[1:])
 
 
 def _numbers(last: StepMetrics | None) -> dict[str, float | None]:

@@ -38,10 +38,16 @@ def any_address() -> str:
 
 
 def status_application(
-    *, ailments: Callable[[], list[str]], status: Callable[[], bytes] | None = None, metrics: Collector | None = None
+    *,
+    ailments: Callable[[], list[str]],
+    obstacles: Callable[[], list[str]] | None = None,
+    status: Callable[[], bytes] | None = None,
+    metrics: Collector | None = None,
 ) -> WSGIApplication:
-    """`ailments` is asked by `/healthz`: empty means healthy. Without `status` or `metrics` there is no such page."""
+    """`ailments` is asked by `/healthz`, `obstacles` by `/readyz`: empty means healthy, or ready. What is None has no page."""
     pages: dict[str, WSGIApplication] = {"/healthz": _healthz(ailments)}
+    if obstacles is not None:
+        pages["/readyz"] = _healthz(obstacles)
     if status is not None:
         pages["/status"] = _status(status)
     if metrics is not None:
@@ -70,7 +76,7 @@ class StatusServer:
         except OSError as error:
             raise StatusServerError(_what_to_change(error, address=address, port=port)) from error
         self._server.set_app(application)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="status server", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="status server", daemon=True)
         self._thread.start()
 
     @property
