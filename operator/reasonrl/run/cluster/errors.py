@@ -9,3 +9,7 @@ class RankLostError(Exception):
 
 class ClusterStartError(Exception):
     """The pods did not come together within their deadline; the message names who is missing."""
+
+
+class RayNodeError(Exception):
+    """A pod's Ray node does not start or does not find its head; the message has the end of its log."""
