@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -274,6 +275,19 @@ def test_nothing_is_deleted_on_old_news_and_before_it_is_counted(scripted: Any) 
         assert world.wrote() == ["PATCH status", "PATCH status", "DELETE p"]
 
     in_world(scripted, story, plan)
+
+
+def test_a_name_that_a_deletion_frees_at_once_is_looked_at_again(scripted: Any) -> None:
+    async def story(world: World) -> None:
+        queue = WorkQueue(clock=time.monotonic, random=lambda: 0.0)
+        world.caches.pods.put(child("Pod", "p"))
+        world.server.on("DELETE", f"{PODS}/p", world.server.say({"kind": "Status"}))
+        await reconcile(replace(world.engine, queue=queue), KEY)
+        assert world.caches.pods.remove(child("Pod", "p")) == set(), "the watch has nothing new to tell, so nobody else will ask for a look"
+        turn = await asyncio.wait_for(queue.get(), 15)
+        assert turn.key == KEY
+
+    in_world(scripted, story, lambda observed: Plan(deletes=(Delete(kind="Pod", name="p", uid="uid-p"),), requeue_after=3600.0))
 
 
 def test_a_job_that_went_meanwhile_is_forgotten(scripted: Any) -> None:

@@ -177,10 +177,10 @@ def test_a_job_runs_reports_and_succeeds(
     api.create(manifest(namespace))
     wait_summary(api, namespace, "Running")
     asked = [one for one in proxy.requests()[before:] if not one.watch and "/leases/" not in one.path and one.method != "GET"]
-    # The job is shown as running by the second write of its status; a third may follow, when the rollout pods are ready later.
+    # The job is shown as running by the first or second write of its status; another may follow, when the rollout pods are ready later.
     writes = [number for number, one in enumerate(asked) if one.path.endswith("/status")]
-    assert 2 <= len(writes) <= 3, [f"{one.method} {one.path}" for one in asked]
-    until_running = asked[: writes[1] + 1]
+    assert 1 <= len(writes) <= 3, [f"{one.method} {one.path}" for one in asked]
+    until_running = asked[: writes[min(1, len(writes) - 1)] + 1]
     assert len(until_running) <= len(PODS) + 7, [f"{one.method} {one.path}" for one in until_running]
     assert_exactly_the_right_pods(api, kubelet, namespace)
     assert_none_made_twice(kubelet)

@@ -41,6 +41,8 @@ class Outcome:
     created: int = 0
     adopted: int = 0
     deleted: int = 0
+    gone: int = 0
+    """Deletions that took effect at once: the watch will tell nothing new of them, so whoever waits for the name must look again."""
     patched: int = 0
     strangers: list[str] = field(default_factory=list)
     """Names that an object of another owner holds."""
@@ -131,12 +133,14 @@ async def _delete(work: _Work, step: Delete) -> None:
     except (NotFound, Conflict):
         # It is gone, and what has its name now, if anything, is another.
         store.remove_own(namespace=key.namespace, name=step.name, uid=step.uid)
+        work.outcome.gone += 1
         return
     work.outcome.deleted += 1
     if _still_there(answer):
         store.put_own(answer)
     else:
         store.remove_own(namespace=key.namespace, name=step.name, uid=step.uid)
+        work.outcome.gone += 1
 
 
 def _still_there(answer: Mapping[str, Any]) -> bool:

@@ -12,4 +12,4 @@ def pod_command(role: Role) -> list[str]:
     """Which of its role a pod is, it reads from its environment."""
     if role == "trainer":
         return ["reasonrl", "trainer", "--config", _CONFIG]
-    return ["reasonrl", "rollout-worker", "--config", _CONFIG]
+    return ["reasonrl", "rollout", "--config", _CONFIG]

@@ -106,7 +106,9 @@ def _probes(role: Role, index: int) -> dict[str, Any]:
     if role == "trainer" and index > 0:
         return {}
     asked = {"httpGet": {"path": "/healthz", "port": "status"}, "timeoutSeconds": 5}
-    probes: dict[str, Any] = {"readinessProbe": {**asked, "periodSeconds": 5, "failureThreshold": 3}}
+    # A rollout pod that waits for the next head is not ready, and not dead either.
+    ready = {**asked, "httpGet": {**asked["httpGet"], "path": "/readyz" if role == "rollout" else "/healthz"}}
+    probes: dict[str, Any] = {"readinessProbe": {**ready, "periodSeconds": 5, "failureThreshold": 3}}
     if role == "rollout":
         # Until it is ready for the first time, an engine loads its weights: the start has an hour.
         probes["startupProbe"] = {**asked, "periodSeconds": 10, "failureThreshold": 360}
