@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reasonrl.cli import explain, grade, operator, plan, report, run, validate
+from reasonrl.cli import explain, grade, operator, plan, pods, report, run, validate
 
 app = typer.Typer(
     name="reasonrl",
@@ -33,7 +33,7 @@ def _options(
     """Reinforcement learning for reasoning models, from one file."""
 
 
-for command in (validate, plan, explain, run, report, grade, operator):
+for command in (validate, plan, explain, run, report, grade, operator, pods):
     command.register(app)
 
 

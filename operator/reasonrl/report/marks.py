@@ -12,7 +12,20 @@ from reasonrl.report.read import RunRecord
 
 Json = dict[str, object]
 
-ROUTINE = frozenset({"PhaseEntered", "CheckpointSaved", "ReferenceReset", "Completed", "Resumed", "WarmStartFinished", "Note"})
+ROUTINE = frozenset(
+    {
+        "PhaseEntered",
+        "CheckpointSaved",
+        "ReferenceReset",
+        "Completed",
+        "Resumed",
+        "WarmStartFinished",
+        "Note",
+        "EditApplied",
+        "RolloutJoined",
+        "RolloutLeft",
+    }
+)
 """Events that a healthy run has. Every other is shown as something to look at."""
 
 _BAND_FILLS = ("rgba(120,130,150,0.00)", "rgba(120,130,150,0.13)")

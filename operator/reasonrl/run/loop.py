@@ -19,7 +19,9 @@ from reasonrl.run.checkpoint_keeper import CheckpointKeeper
 from reasonrl.run.evaluation import Benchmark, evaluate
 from reasonrl.run.grading import Grader
 from reasonrl.run.health_watch import HealthWatch
+from reasonrl.run.job_in_effect import JobInEffect
 from reasonrl.run.learning_batch import BatchRules, LearningBatch, learning_batch
+from reasonrl.run.live_job import LiveJob
 from reasonrl.run.progress import Progress
 from reasonrl.run.reward_failure import check_rewards
 from reasonrl.run.rollout_source import RolloutSource
@@ -35,9 +37,9 @@ from reasonrl.train.protocol import Trainer, UpdateSetting
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """All parts of one run."""
+    """All parts of one run. `live_job` and `control` are how an operator speaks to it, and None without one."""
 
-    job: ReasoningRLJob
+    in_effect: JobInEffect
     directory: Path
     rollouts: RolloutSource
     grader: Grader
@@ -50,6 +52,12 @@ class Run:
     stopwatch: Stopwatch
     health: HealthWatch
     progress: Progress
+    live_job: LiveJob | None = None
+    control: Path | None = None
+
+    @property
+    def job(self) -> ReasoningRLJob:
+        return self.in_effect.job
 
 
 def train(run: Run) -> None:
@@ -57,6 +65,8 @@ def train(run: Run) -> None:
     run.telemetry.health(run.health.signals())
     while True:
         run.telemetry.at(run.progress)
+        if run.live_job is not None:
+            run.live_job.look(step=run.progress.step, current_phase=run.progress.phase_index)
         evaluate_if_due(run)
         with run.stopwatch.stage("checkpoint"):
             run.checkpoints.save_if_due(run.progress)
@@ -99,7 +109,7 @@ def train_one_step(run: Run) -> None:
         progress.scores[progress.step] = {"reward": metrics.reward_mean}
     next_adaptive_coefficients(run.job, progress, setting=setting, batch=batch, stats=stats)
     reset_reference_if_due(run.job, progress, run.trainer, run.telemetry)
-    advance_phase(run.job, progress, metrics, run.directory, run.telemetry)
+    advance_phase(run.job, progress, metrics, run.directory, run.telemetry, control=run.control)
 
 
 def tell(run: Run, result: StepResult) -> StepMetrics:

@@ -6,7 +6,7 @@ same two protocols.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +18,21 @@ from transformers.utils import logging as transformers_logging
 from reasonrl.api.exit_codes import ExitCode
 from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY, StepMetrics
-from reasonrl.rl.records import Prompt
+from reasonrl.rl.records import Prompt, Question
 from reasonrl.rollout.protocol import RolloutEngine
 from reasonrl.run.checkpoint_keeper import CheckpointKeeper
-from reasonrl.run.checkpoint_store import CheckpointStore
+from reasonrl.run.checkpoint_store import CheckpointStore, Manifest
+from reasonrl.run.control import rollback_step
 from reasonrl.run.final_model import read_summary, write_final_model, write_summary
 from reasonrl.run.grading import Grader
 from reasonrl.run.health_watch import HealthWatch
+from reasonrl.run.job_in_effect import JobInEffect
+from reasonrl.run.live_job import LiveJob, starting_job
 from reasonrl.run.loop import Run, setting_after, train
 from reasonrl.run.policy_source import Policy, load_model, load_tokenizer, start_is_reproducible
-from reasonrl.run.progress import Progress
-from reasonrl.run.question_set import benchmarks, training_questions
+from reasonrl.run.progress import PROGRESS_FILE, Progress, read_progress
+from reasonrl.run.question_set import Note, benchmarks, training_questions
+from reasonrl.run.rollback import finish_rollback, roll_back
 from reasonrl.run.rollout_source import RolloutSource, SamplingJob, SamplingOnTime
 from reasonrl.run.run_directory import job_hash, keep_job, locked
 from reasonrl.run.sampling_ahead import SamplingAhead
@@ -66,6 +70,15 @@ class Start:
     telemetry: Telemetry
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorWords:
+    """How an operator speaks to a run: the job's file, which it may rewrite, its requests, and which start of the trainers this is."""
+
+    config: Path
+    control: Path | None
+    attempt: int
+
+
 class RunParts(Protocol):
     """Builds what differs from place to place. What it opens, it gives to `stack` to close."""
 
@@ -81,7 +94,14 @@ class RunParts(Protocol):
 
 
 def run_job(
-    job: ReasoningRLJob, parts: RunParts, *, directory: Path, base_directory: Path, telemetry: Telemetry, stop: StopRequest
+    job: ReasoningRLJob,
+    parts: RunParts,
+    *,
+    directory: Path,
+    base_directory: Path,
+    telemetry: Telemetry,
+    stop: StopRequest,
+    operator: OperatorWords | None = None,
 ) -> RunResult:
     """Trains until the job is done or `stop` is asked for. A directory with an unfinished run of this job is gone on with.
 
@@ -98,11 +118,11 @@ def run_job(
             return RunResult(ExitCode.SUCCESS, step, "finished before; remove the directory or name another to train again")
         stack.enter_context(telemetry)
         try:
-            run = _prepare(job, parts, directory, base_directory, telemetry, stop, stack)
+            run = _prepare(job, parts, directory, base_directory, telemetry, stop, stack, operator)
         except StopRequestedError as stopped:
             return RunResult(ExitCode.PREEMPTED, 0, f"stopped by {stopped} before training; the same command goes on from there")
         try:
-            if not _only_warm_start(job):
+            if not _only_warm_start(run.job):
                 train(run)
         except StopRequestedError as stopped:
             run.checkpoints.save(run.progress, reason=f"stopped by {stopped}")
@@ -123,13 +143,18 @@ def _prepare(
     telemetry: Telemetry,
     stop: StopRequest,
     stack: ExitStack,
+    operator: OperatorWords | None,
 ) -> Run:
-    spec = job.spec
     telemetry.stage("loading")
     note = _noting(telemetry)
     store = CheckpointStore(directory / CHECKPOINTS_DIRECTORY, warn=note)
+    found = _newest_checkpoint(store, operator, note=note)
+    if operator is not None:
+        phase = 0 if found is None else read_progress(found[0] / PROGRESS_FILE).phase_index
+        job = _job_of_operator(job, directory, current_phase=phase, telemetry=telemetry, note=note)
+    spec = job.spec
+    in_effect = JobInEffect(job)
     with stop.droppable():
-        found = store.latest_complete()
         tokenizer = load_tokenizer(spec, base_directory=base_directory)
         questions = training_questions(spec, tokenizer, base_directory=base_directory, note=note)
         held_out = benchmarks(spec, tokenizer, training=questions.questions, base_directory=base_directory, note=note)
@@ -175,7 +200,7 @@ def _prepare(
         edits = f"; edited since: {', '.join(changed)}" if changed else ""
         record_event(telemetry, progress.step, "Resumed", f"from {found[0].name}{edits}")
     engine = parts.rollouts(start, trainer, stack)
-    rollouts = _rollout_source(job, engine, questions.take, max_staleness=parts.max_staleness(job))
+    rollouts = _rollout_source(in_effect, engine, questions.take, max_staleness=parts.max_staleness(job))
     stack.callback(rollouts.close)
     rollouts.load(trainer.weights(), version=progress.step)
     if found is not None:
@@ -188,8 +213,8 @@ def _prepare(
     if found is None and not start_is_reproducible(spec):
         keeper.save(progress, reason="start of training")
     forget_warm_start(warm)
-    return Run(
-        job=job,
+    run = Run(
+        in_effect=in_effect,
         directory=directory,
         rollouts=rollouts,
         grader=grader,
@@ -203,21 +228,65 @@ def _prepare(
         health=health,
         progress=progress,
     )
+    if operator is not None:
+        _listen(run, operator, tokenizer=tokenizer, training=questions.questions, base_directory=base_directory, note=note)
+    return run
+
+
+def _newest_checkpoint(store: CheckpointStore, operator: OperatorWords | None, *, note: Note) -> tuple[Path, Manifest] | None:
+    """The one to go on from: the newest sound one, or the one that the operator wants this start to go back to."""
+    finish_rollback(store)
+    step = None if operator is None else rollback_step(operator.control, attempt=operator.attempt)
+    if step is None or operator is None:
+        return store.latest_complete()
+    back = roll_back(store, step=step, attempt=operator.attempt)
+    note(back.message)
+    return back.checkpoint, back.manifest
+
+
+def _job_of_operator(wanted: ReasoningRLJob, directory: Path, *, current_phase: int, telemetry: Telemetry, note: Note) -> ReasoningRLJob:
+    """What may change of a job that has started is taken over, and the rest is left: no reason to end a run on a cluster."""
+    edit = starting_job(directory, wanted, current_phase=current_phase)
+    if edit.refused:
+        note(f"not taken over, since the run has started: {', '.join(edit.refused)}")
+    telemetry.job_changed(edit.job, config_hash=job_hash(edit.job.dumped()))
+    return edit.job
+
+
+def _listen(
+    run: Run,
+    operator: OperatorWords,
+    *,
+    tokenizer: PreTrainedTokenizerBase,
+    training: Sequence[Question],
+    base_directory: Path,
+    note: Note,
+) -> None:
+    """From now on the run looks, between two steps, for what the operator has to say."""
+
+    def take_over(job: ReasoningRLJob) -> None:
+        found = benchmarks(job.spec, tokenizer, training=training, base_directory=base_directory, note=note)
+        run.in_effect.job, run.benchmarks = job, found
+        run.checkpoints.follow(job.spec.checkpoint, spec_hash=job_hash(job.dumped()))
+        run.telemetry.job_changed(job, config_hash=job_hash(job.dumped()))
+
+    run.control = operator.control
+    run.live_job = LiveJob(operator.config, run.job, run_directory=run.directory, take_over=take_over, record=run.telemetry.event)
 
 
 def _rollout_source(
-    job: ReasoningRLJob,
+    in_effect: JobInEffect,
     engine: RolloutEngine,
     take_prompts: Callable[[int, int], tuple[list[Prompt], int]],
     *,
     max_staleness: int,
 ) -> RolloutSource:
-    spec = job.spec
+    spec = in_effect.job.spec
     sampling = SamplingJob(take_prompts=take_prompts, responses_per_prompt=spec.algorithm.rollouts_per_prompt, seed=spec.seed)
     if max_staleness == 0:
         return SamplingOnTime(engine, sampling)
     return SamplingAhead(
-        engine, sampling, max_staleness=max_staleness, forecast=lambda progress, ahead: setting_after(job, progress, ahead)
+        engine, sampling, max_staleness=max_staleness, forecast=lambda progress, ahead: setting_after(in_effect.job, progress, ahead)
     )
 
 

@@ -23,7 +23,7 @@ from reasonrl.run.groups_file import GROUPS_FILE, StepAhead, read_steps, write_s
 from reasonrl.run.progress import Progress
 from reasonrl.run.rollout_source import SampledStep, SamplingJob, sample_step
 
-_CLOSE_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
 _LOOK_SECONDS = 1.0
 
 Forecast = Callable[[Progress, int], StepSetting]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
@@ -35,9 +36,10 @@ TASKS_PER_STEP = 8
 
 
 class ClusterParts:
-    """See `RunParts`. Ray must be connected."""
+    """See `RunParts`. Ray must be connected. `tell(reason, message)` hears what happens to the engines, from other threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tell: Callable[[str, str], None]) -> None:
+        self._tell = tell
         self._engine: EngineRecipe | None = None
         self.gang: TrainerGang | None = None
         self.fleet: RolloutFleet | None = None
@@ -76,13 +78,13 @@ class ClusterParts:
         when they say that the job asks for what they cannot do."""
         assert self._engine is not None
         assert self.gang is not None
-        spec, telemetry = start.job.spec, start.telemetry
+        spec = start.job.spec
         loading = stage_deadline(spec.failure_policy, "loading")
         fleet = RolloutFleet(
             prompts_per_task=prompts_per_task(spec),
             limits=fleet_limits(spec),
             weight_version=None,
-            on_event=telemetry.tell,
+            on_event=self._tell,
         )
         stack.callback(fleet.close)
         self.fleet = fleet
@@ -99,6 +101,10 @@ class ClusterParts:
             self.gang.before_work(fleet.sleep)
         wait_for_engines(fleet, spec.rollout.min_replicas, seconds=loading)
         return fleet
+
+    def stacks(self) -> str:
+        """What the ranks are doing, for whoever looks into a stall."""
+        return "no trainer rank has started" if self.gang is None else self.gang.stacks()
 
     def max_staleness(self, job: ReasoningRLJob) -> int:
         return job.spec.rollout.max_staleness

@@ -4,11 +4,9 @@ in and speaks."""
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,8 +17,9 @@ from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.run_files import Event
 from reasonrl.run.cluster.cluster_parts import ClusterParts
 from reasonrl.run.cluster.pod_environment import PodEnvironment
-from reasonrl.run.run_job import Operator, RunResult, run_job
-from reasonrl.run.status.board import RunStatusBoard
+from reasonrl.run.cluster.pod_network import own_address
+from reasonrl.run.run_job import OperatorWords, RunResult, run_job
+from reasonrl.run.status.board import RunStatusBoard, status_body
 from reasonrl.run.status.server import StatusServer, any_address, status_application
 from reasonrl.run.status.stall_watchdog import StallWatchdog
 from reasonrl.run.status.vital_signs import vital_signs
@@ -30,36 +29,51 @@ from reasonrl.run.telemetry.run_view import phase_plans
 from reasonrl.run.telemetry.telemetry import Telemetry
 
 
-def run_across_pods(job: ReasoningRLJob, *, pod: PodEnvironment, ray_address: str, config: Path, console: Console | None) -> RunResult:
-    """Runs in trainer-0 until the job is done or a signal asks to stop. `config` is the job's file, which the operator may rewrite.
+def run_across_pods(job: ReasoningRLJob, *, pod: PodEnvironment, config: Path, console: Console | None) -> RunResult:
+    """Runs in trainer-0, whose Ray head is up, until the job is done or a signal asks to stop. `config` is the job's file, which the
+    operator may rewrite.
 
     Raises what `run_job` raises, and ClusterStartError, RankLostError and EnginesLostError, after which the pods start again.
     """
     board, metrics = RunStatusBoard(job), RunMetrics()
+    telemetry = Telemetry(
+        pod.output,
+        job_name=job.metadata.name,
+        phases=phase_plans(job),
+        console=console,
+        prometheus_port=job.spec.telemetry.prometheus_port,
+        prometheus_address=job.spec.telemetry.prometheus_address,
+        board=board,
+        metrics=metrics,
+    )
+    parts = ClusterParts(tell=lambda reason, message: _tell(telemetry, board, parts, reason, message))
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         application = status_application(
-            ailments=vital_signs(board.current_stage, loop=threading.current_thread()), status=board.body, metrics=metrics
-        )
-        stack.callback(StatusServer(application, address=any_address(), port=pod.status_port).close)
-        ray.init(address=ray_address, log_to_driver=False, logging_level=logging.WARNING, _node_ip_address=pod.address or "127.0.0.1")
-        stack.callback(ray.shutdown)
-        telemetry = Telemetry(
-            pod.output,
-            job_name=job.metadata.name,
-            phases=phase_plans(job),
-            console=console,
-            prometheus_port=job.spec.telemetry.prometheus_port,
-            prometheus_address=job.spec.telemetry.prometheus_address,
-            board=board,
+            ailments=vital_signs(board.current_stage, loop=threading.current_thread()),
+            status=lambda: status_body(board.status()),
             metrics=metrics,
         )
-        parts = ClusterParts(_teller(board, telemetry))
-        return run_job(
-            job,
-            parts,
-            directory=pod.output,
-            base_directory=Path("/"),
-            telemetry=telemetry,
-            stop=stop,
+        stack.callback(StatusServer(application, address=any_address(), port=pod.status_port).close)
+        address = own_address(pod)
+        ray.init(
+            address=f"{address}:{pod.ray_port}",
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            _node_ip_address=address,
+            namespace="run",
         )
+        stack.callback(ray.shutdown)
+        watchdog = StallWatchdog(board.current_stage, run_directory=pod.output, record=telemetry.event, dump_others=parts.stacks)
+        stack.enter_context(watchdog)
+        operator = OperatorWords(config=config, control=pod.control, attempt=pod.attempt)
+        return run_job(
+            job, parts, directory=pod.output, base_directory=pod.base_directory, telemetry=telemetry, stop=stop, operator=operator
+        )
+
+
+def _tell(telemetry: Telemetry, board: RunStatusBoard, parts: ClusterParts, reason: str, message: str) -> None:
+    """What the fleet says, as an event and as numbers."""
+    telemetry.event(Event(time=time.time(), step=board.current_stage().step, reason=reason, message=message))
+    if parts.fleet is not None:
+        telemetry.rollout_engines(Counter(str(member.presence) for member in parts.fleet.members()))

@@ -36,7 +36,8 @@ def live_nodes(role: Role) -> list[RunNode]:
     """By index. Of two nodes with one index, the older one of which Ray has not yet missed, both are given."""
     prefix = role_resource(role) + "_"
     found = []
-    for node in ray.nodes():
+    listed: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    for node in listed:
         index = _index(node, prefix)
         if node["Alive"] and index is not None:
             found.append(RunNode(role=role, index=index, node_id=node["NodeID"], address=node["NodeManagerAddress"]))

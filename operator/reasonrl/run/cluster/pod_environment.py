@@ -18,7 +18,8 @@ SCRATCH = "/tmp"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodEnvironment:
     """`head` is the host name of trainer-0 and `host` the pod's own; `address` is the pod's IP, None where nobody says it. `attempt`
-    counts the starts of the role, from 0. `output` is the run directory; `control` the operator's requests."""
+    counts the starts of the role, from 0. `output` is the run directory, and
+    relative paths of the job are below `base_directory`; `control` the operator's requests."""
 
     job: str
     namespace: str
@@ -33,6 +34,7 @@ class PodEnvironment:
     status_port: int
     ray_port: int
     output: Path
+    base_directory: Path
     control: Path | None
     termination_message: Path
     scratch: Path
@@ -68,6 +70,7 @@ class PodEnvironment:
             status_port=_count(environ, "REASONRL_STATUS_PORT", names.STATUS_PORT),
             ray_port=_count(environ, "REASONRL_RAY_PORT", RAY_PORT),
             output=Path(environ.get("REASONRL_OUTPUT") or environ.get("REASONRL_CHECKPOINTS") or names.CHECKPOINT_DIRECTORY),
+            base_directory=Path(environ.get("REASONRL_BASE_DIRECTORY") or "/"),
             control=Path(control) if control else None,
             termination_message=Path(environ.get("REASONRL_TERMINATION_MESSAGE") or TERMINATION_MESSAGE),
             scratch=Path(environ.get("REASONRL_SCRATCH") or SCRATCH),

@@ -51,8 +51,7 @@ class RankPlace:
     master_port: int
 
 
-@ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={"control": 1})
-class RankActor:
+class Rank:
     """See `train.protocol.Trainer`. Each call is made to all ranks at once, with the same arguments."""
 
     def __init__(self) -> None:
@@ -117,6 +116,10 @@ class RankActor:
         if self._trainer is None:
             raise RuntimeError("the rank was asked to work before it was started")
         return self._trainer
+
+
+_OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"control": 1}}
+RankActor: Any = ray.remote(**_OPTIONS)(Rank)
 
 
 def load_float32(recipe: RankRecipe) -> Any:

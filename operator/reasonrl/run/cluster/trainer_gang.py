@@ -24,7 +24,7 @@ from reasonrl.run.cluster.errors import RankLostError
 from reasonrl.run.cluster.nodes import RunNode
 from reasonrl.run.cluster.published_weights import PublishedWeights
 from reasonrl.run.cluster.rank_actor import RankActor, RankPlace, RankRecipe
-from reasonrl.train.protocol import TrainerError, TrainingSequence, UpdateSetting, UpdateStats
+from reasonrl.train.protocol import RanksLostError, TrainerError, TrainingSequence, UpdateSetting, UpdateStats
 
 PING_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
@@ -131,6 +131,8 @@ class TrainerGang:
             if lost is not None:
                 raise RankLostError(f"{lost} during {method}; rank {rank} said: {_first_line(error.cause or error)}") from error
             cause = error.cause
+            if isinstance(cause, RanksLostError):
+                raise RankLostError(f"rank {rank} lost its peers during {method}: {_first_line(cause)}") from error
             if isinstance(cause, TrainerError | OSError):
                 raise cause from error
             raise TrainerError(f"rank {rank} failed in {method}: {cause!r}") from error
@@ -174,7 +176,7 @@ def start_gang(
 ) -> TrainerGang:
     """One rank after the other on each node, rank 0 on the first. Raises RankLostError when they do not all start in time."""
     ranks = [
-        RankActor.options(  # type: ignore[attr-defined]
+        RankActor.options(
             num_cpus=0,
             num_gpus=gpus_per_rank,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),

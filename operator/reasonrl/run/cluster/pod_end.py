@@ -1,0 +1,41 @@
+"""How a pod ends: one outcome, whatever happened, as exit code, log line and termination message."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY
+from reasonrl.run.checkpoint_store import CheckpointStore
+from reasonrl.run.cluster.pod_environment import PodEnvironment
+from reasonrl.run.status.outcome import Outcome, known_outcome, outcome_of
+from reasonrl.run.status.termination import run_result, write_result
+
+logger = logging.getLogger(__name__)
+
+
+def end_pod(pod: PodEnvironment, work: Callable[[], Outcome]) -> int:
+    """Does the pod's work and returns the exit code. Nothing that is an Exception leaves here."""
+    try:
+        outcome = work()
+    except Exception as error:
+        outcome = outcome_of(error, role=pod.role)
+        if known_outcome(error, role=pod.role) is None:
+            logger.exception("the pod fails of something that no run is known to raise")
+        else:
+            logger.error("%s: %s", outcome.reason, outcome.message)
+    else:
+        logger.info("%s: %s", outcome.reason, outcome.message)
+    step = _newest_step(pod.output) if pod.is_head else None
+    result = run_result(exit_code=outcome.exit_code, reason=outcome.reason, message=outcome.message, step=step, checkpoint_step=step)
+    write_result(pod.termination_message, result)
+    return int(outcome.exit_code)
+
+
+def _newest_step(output: Path) -> int | None:
+    """Of the checkpoints that are visible; what a run did after that, it will do again."""
+    directory = output / CHECKPOINTS_DIRECTORY
+    if not directory.is_dir():
+        return None
+    return max(CheckpointStore(directory, warn=logger.warning).steps(), default=None)
