@@ -89,3 +89,7 @@ class TrainerError(Exception):
 
 class LossNotFiniteError(TrainerError):
     """An update gave a gradient that is no finite number; no weight was changed by it."""
+
+
+class RanksLostError(TrainerError):
+    """Another rank of this trainer died or froze. The ranks that are left cannot go on: all must be started again."""

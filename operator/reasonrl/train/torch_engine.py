@@ -59,7 +59,8 @@ class TorchTrainer:
 
     @property
     def device(self) -> torch.device:
-        return next(self._model.parameters()).device
+        device: torch.device = next(self._model.parameters()).device
+        return device
 
     def reference_logprobs(self, sequences: Sequence[TrainingSequence], *, temperature: float) -> list[Tensor]:
         if self._reference is None or self._reference_forward is None:
