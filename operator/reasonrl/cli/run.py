@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from reasonrl.api.job import ReasoningRLJob
+    from reasonrl.run.run_job import RunResult
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +27,9 @@ def run(
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing while it runs.")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Run the job's trainer and rollout pods as processes of this machine, as on a cluster.")
+    ] = False,
 ) -> None:
     """Run a job on this machine, or go on with one that was stopped.
 
@@ -30,28 +37,49 @@ def run(
     """
     from rich.console import Console
 
-    from reasonrl.api.exit_codes import ExitCode
-    from reasonrl.api.support import cluster_only_fields, unsupported_on_one_machine
+    from reasonrl.api.support import cluster_only_fields, unsupported_on_one_machine, unsupported_without_operator
     from reasonrl.cli.job_file import check_paths, load_job_file
     from reasonrl.cli.problems import fail_with
 
     console = Console(stderr=False)
     job = load_job_file(file)
-    problems = [*unsupported_on_one_machine(job), *check_paths(job, file.resolve().parent)]
+    unsupported = unsupported_without_operator(job) if cluster else unsupported_on_one_machine(job)
+    problems = [*unsupported, *check_paths(job, file.resolve().parent)]
     if problems:
         fail_with(problems, file=file)
+    directory = output or Path("runs") / job.metadata.name
+    if cluster:
+        _run_pods(job, file, directory, quiet=quiet)
     for sentence in cluster_only_fields(job):
         console.print(f"[yellow]note[/] {sentence}", highlight=False)
 
     from reasonrl.cli.run_errors import explained
     from reasonrl.run.local import run_on_one_machine
 
-    directory = output or Path("runs") / job.metadata.name
     with explained():
         result = run_on_one_machine(job, directory=directory, base_directory=file.resolve().parent, console=None if quiet else console)
-    console.print(result.message, highlight=False)
+    _end(result, directory)
+
+
+def _run_pods(job: ReasoningRLJob, file: Path, directory: Path, *, quiet: bool) -> NoReturn:
+    from reasonrl.cli.run_errors import explained
+    from reasonrl.run.cluster.supervisor import Supervisor
+
+    def say(sentence: str) -> None:
+        if not quiet:
+            typer.echo(sentence, err=True)
+
+    with explained():
+        result = Supervisor(job, directory=directory, base_directory=file.resolve().parent, say=say).run()
+    _end(result, directory)
+
+
+def _end(result: RunResult, directory: Path) -> NoReturn:
+    from reasonrl.api.exit_codes import ExitCode
+
+    typer.echo(result.message)
     if result.exit_code is ExitCode.SUCCESS:
-        console.print(f"look at it: reasonrl report {directory}", highlight=False)
+        typer.echo(f"look at it: reasonrl report {directory}")
     sys.exit(result.exit_code)
 
 
