@@ -28,9 +28,12 @@ from reasonrl.run.run_job import Start
 from reasonrl.run.trainer_rules import trainer_rules
 from reasonrl.train.protocol import Trainer
 from reasonrl.train.trainer_files import POLICY_DIRECTORY, write_policy
+from reasonrl.train.zero_rules import ZeroRules
 
 START_DIRECTORY = ".start"
 _LOOK_SECONDS = 0.2
+RANK_TIMEOUT_SECONDS = 600.0
+"""No rank is that much slower than another at the same work."""
 TASKS_PER_STEP = 8
 """About so many tasks a step's questions are cut into, for engines that do one task at a time."""
 
@@ -55,15 +58,14 @@ class ClusterParts:
             revision=revision,
             rules=trainer_rules(spec),
             engine=spec.trainer.engine,
-            zero_stage=spec.trainer.zero_stage,
-            offload=spec.trainer.offload,
-            timeout_seconds=stage_deadline(spec.failure_policy, "update"),
+            zero=ZeroRules(stage=spec.trainer.zero_stage, offload=spec.trainer.offload),
         )
         gang = start_gang(
             nodes,
             recipe,
             ranks_per_node=max(1, spec.trainer.gpus_per_replica),
             gpus_per_rank=min(1, spec.trainer.gpus_per_replica),
+            rank_timeout_seconds=min(RANK_TIMEOUT_SECONDS, stage_deadline(spec.failure_policy, "update")),
             dtype=engine_dtype(spec),
             deadlines=spec.failure_policy.stall_deadline_seconds,
         )

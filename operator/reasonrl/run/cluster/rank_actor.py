@@ -12,43 +12,32 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from reasonrl.rl.packed_weights import WeightManifest, pack
+from reasonrl.run.errors import RunInputError
 from reasonrl.run.seeds import seed_global_generators
 from reasonrl.run.trainer_rules import TrainerRules
 from reasonrl.train.protocol import Trainer, TrainingSequence, UpdateSetting, UpdateStats
+from reasonrl.train.rank_group import RankPlace
 from reasonrl.train.torch_engine import TorchTrainer
+from reasonrl.train.zero_rules import ZeroRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankRecipe:
-    """What every rank is made of. `model_directory` (or a name on the hub, at `revision`) is read by each; `timeout_seconds` is how long
-    a rank waits for its peers."""
+    """What every rank is made of. `model_directory` (or a name on the hub, at `revision`) is read by each."""
 
     model_directory: str
     revision: str
     rules: TrainerRules
-    engine: str
-    zero_stage: int
-    offload: str
-    timeout_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankPlace:
-    """Which rank this is. The master is where rank 0 listens."""
-
-    rank: int
-    world_size: int
-    local_rank: int
-    master_address: str
-    master_port: int
+    engine: Literal["torch", "deepspeed"]
+    zero: ZeroRules
 
 
 class Rank:
@@ -80,9 +69,7 @@ class Rank:
         if recipe.engine == "torch":
             self._trainer = _torch_trainer(recipe)
         else:
-            from reasonrl.run.cluster.deepspeed_rank import deepspeed_trainer
-
-            self._trainer = deepspeed_trainer(recipe, place)
+            self._trainer = _deepspeed_trainer(recipe, place)
 
     def reference_logprobs(self, sequences: Sequence[TrainingSequence], temperature: float) -> list[Tensor]:
         return self._ready().reference_logprobs(sequences, temperature=temperature)
@@ -122,15 +109,39 @@ _OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "concurren
 RankActor: Any = ray.remote(**_OPTIONS)(Rank)
 
 
-def load_float32(recipe: RankRecipe) -> Any:
-    return AutoModelForCausalLM.from_pretrained(recipe.model_directory, revision=recipe.revision, dtype=torch.float32)
+def _load_float32(recipe: RankRecipe) -> PreTrainedModel:
+    """Raises RunInputError, which says where the files should have been visible."""
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(recipe.model_directory, revision=recipe.revision, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunInputError(
+            f"no model can be loaded from {recipe.model_directory} in the pod of this rank: {reason}. Every trainer pod must see it: a "
+            "model by path through spec.volumes, checkpoints through a spec.checkpoint.volume that several pods can mount (ReadWriteMany)"
+        ) from error
+    return model
+
+
+def _deepspeed_trainer(recipe: RankRecipe, place: RankPlace) -> Trainer:
+    from reasonrl.train.deepspeed_engine import DeepSpeedTrainer
+
+    rules = recipe.rules
+    return DeepSpeedTrainer(
+        lambda: _load_float32(recipe),
+        place=place,
+        zero=recipe.zero,
+        loss=rules.loss,
+        optimizer=rules.optimizer,
+        compute=rules.compute,
+        keep_reference=rules.keep_reference,
+    )
 
 
 def _torch_trainer(recipe: RankRecipe) -> TorchTrainer:
     rules = recipe.rules
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return TorchTrainer(
-        load_float32(recipe).to(device),
+        _load_float32(recipe).to(device),
         loss=rules.loss,
         optimizer=rules.optimizer,
         compute=rules.compute,

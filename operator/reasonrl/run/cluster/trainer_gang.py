@@ -23,8 +23,10 @@ from reasonrl.rl.packed_weights import unpack
 from reasonrl.run.cluster.errors import RankLostError
 from reasonrl.run.cluster.nodes import RunNode
 from reasonrl.run.cluster.published_weights import PublishedWeights
-from reasonrl.run.cluster.rank_actor import RankActor, RankPlace, RankRecipe
+from reasonrl.run.cluster.rank_actor import RankActor, RankRecipe
+from reasonrl.run.errors import RunInputError
 from reasonrl.train.protocol import RanksLostError, TrainerError, TrainingSequence, UpdateSetting, UpdateStats
+from reasonrl.train.rank_group import RankPlace
 
 PING_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
@@ -133,7 +135,7 @@ class TrainerGang:
             cause = error.cause
             if isinstance(cause, RanksLostError):
                 raise RankLostError(f"rank {rank} lost its peers during {method}: {_first_line(cause)}") from error
-            if isinstance(cause, TrainerError | OSError):
+            if isinstance(cause, TrainerError | OSError | RunInputError):
                 raise cause from error
             raise TrainerError(f"rank {rank} failed in {method}: {cause!r}") from error
 
@@ -172,9 +174,17 @@ class GangWeights:
 
 
 def start_gang(
-    nodes: Sequence[RunNode], recipe: RankRecipe, *, ranks_per_node: int, gpus_per_rank: int, dtype: torch.dtype, deadlines: StallDeadlines
+    nodes: Sequence[RunNode],
+    recipe: RankRecipe,
+    *,
+    ranks_per_node: int,
+    gpus_per_rank: int,
+    rank_timeout_seconds: float,
+    dtype: torch.dtype,
+    deadlines: StallDeadlines,
 ) -> TrainerGang:
-    """One rank after the other on each node, rank 0 on the first. Raises RankLostError when they do not all start in time."""
+    """One rank after the other on each node, rank 0 on the first; `rank_timeout_seconds` is how long a rank waits for another. Raises
+    RankLostError when they do not all start in time."""
     ranks = [
         RankActor.options(
             num_cpus=0,
@@ -190,9 +200,11 @@ def start_gang(
         RankPlace(
             rank=number,
             world_size=len(ranks),
-            local_rank=number % ranks_per_node,
+            # Ray shows each rank its own GPU and no other.
+            local_rank=0,
             master_address=nodes[0].address,
             master_port=port,
+            timeout_seconds=rank_timeout_seconds,
         )
         for number in range(len(ranks))
     ]
