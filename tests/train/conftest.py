@@ -1,8 +1,15 @@
-"""A tiny policy and sequences to learn from."""
+"""A tiny policy and sequences to learn from, and ranks to train on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,3 +120,56 @@ def make_sequences() -> Callable[..., list[TrainingSequence]]:
 @pytest.fixture
 def make_setting() -> Callable[..., UpdateSetting]:
     return some_setting
+
+
+class RankNursery:
+    """Runs jobs on freshly forked trainer ranks: see `deepspeed_ranks.py`, which does them and says what a job is."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._log = (directory / "log").open("w+")
+        self._jobs = 0
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("deepspeed_ranks.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    def __call__(self, *, world: int = 1, engine: str = "deepspeed", do: str = "learn", **job: Any) -> list[Any]:
+        """What each rank found; None for a rank that did not live to tell. Fails when a rank raised what its job does not catch."""
+        self._jobs += 1
+        out = self._directory / f"job-{self._jobs}"
+        out.mkdir()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": do, "engine": engine, "world": world, "out": str(out), **job}) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, f"the process that starts ranks died:\n{self.log()}"
+        files = [out / f"rank-{rank}.pt" for rank in range(world)]
+        found = [torch.load(file) if file.exists() else None for file in files]
+        errors = [each["error"] for each in found if each is not None and "error" in each]
+        assert not errors, f"{errors}\n{self.log()}"
+        return found
+
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read()[-5000:]
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+        self._log.close()
+
+
+@pytest.fixture(scope="session")
+def on_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RankNursery]:
+    if importlib.util.find_spec("deepspeed") is None:
+        pytest.skip("DeepSpeed is not installed (pip install 'reasonrl[cluster]')")
+    nursery = RankNursery(tmp_path_factory.mktemp("ranks"))
+    yield nursery
+    nursery.close()

@@ -42,7 +42,7 @@ def model_of(job: dict[str, Any]) -> Any:
     torch.manual_seed(job.get("model_seed", 0))
     config = Qwen2Config(
         vocab_size=VOCABULARY,
-        hidden_size=32,
+        hidden_size=job.get("hidden", 32),
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -77,7 +77,7 @@ def trainer_of(job: dict[str, Any], rank: int) -> Any:
         return TorchTrainer(model_of(job), **rules)
     place = RankPlace(
         rank=rank,
-        world_size=job["world"],
+        world_size=job.get("ranks", job["world"]),
         local_rank=rank,
         master_address="127.0.0.1",
         master_port=job["port"],
@@ -191,12 +191,34 @@ def do_fault(job: dict[str, Any], rank: int) -> dict[str, Any]:
     return found
 
 
+def do_unwritable(job: dict[str, Any], rank: int) -> dict[str, Any]:
+    trainer = trainer_of(job, rank)
+    learn(trainer, job, 1)
+    try:
+        trainer.save(Path(job["save"]))
+        text = "saved"
+    except TrainerError as error:
+        text = str(error)
+    return {"error_text": text, "stats": learn(trainer, job, 2)}
+
+
+def do_alone(job: dict[str, Any], rank: int) -> dict[str, Any]:
+    try:
+        trainer_of(job, rank)
+        return {"error_text": "started"}
+    except TrainerError as error:
+        return {"error_text": str(error)}
+
+
+DOINGS = {"learn": do_learn, "refused": do_refused, "fault": do_fault, "unwritable": do_unwritable, "alone": do_alone}
+
+
 def run_rank(job: dict[str, Any], rank: int) -> None:
     # A rank must not outlive its parent, whatever ends that.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     logging.basicConfig(level=logging.ERROR)
     try:
-        found = {"learn": do_learn, "fault": do_fault, "refused": do_refused}[job["do"]](job, rank)
+        found = DOINGS[job["do"]](job, rank)
     except BaseException as error:  # noqa: BLE001
         traceback.print_exc()
         found = {"error": f"{type(error).__name__}: {error}"}

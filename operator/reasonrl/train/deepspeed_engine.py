@@ -136,7 +136,8 @@ class DeepSpeedTrainer:
             read_ranks_files(directory, trained=self._policy, reference=self._reference)
 
     def close(self) -> None:
-        """Gives up this process's rank. Other ranks should be done too: a call of theirs would fail."""
+        """Gives up this process's rank; DeepSpeed does not let it become one again. The other ranks should be done too: a call of theirs
+        would fail."""
         leave_ranks()
 
     def _accumulate_gradient(self, sequences: Sequence[TrainingSequence], *, loss: UpdateLoss, totals: UpdateTotals, first: bool) -> bool:

@@ -105,7 +105,6 @@ def _open(directory: Path, trained: TrainedModel, reference: ReferenceModel | No
 
 def _set_moments(trained: TrainedModel, found: _Found) -> None:
     state = trained.state
-    state.make_room()
     state.forget()
     parameters = dict(trained.model.named_parameters())
     for key in found.moments.places:

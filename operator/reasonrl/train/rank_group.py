@@ -25,8 +25,9 @@ from torch import Tensor, distributed
 from reasonrl.train.protocol import RanksLostError, TrainerError
 
 _LOST_PEER = re.compile(
-    r"gloo|nccl|process ?group|connection (closed|reset|refused)|timed out|broken pipe|socket|store|peer|aborted", re.IGNORECASE
+    r"gloo|nccl|process ?group|tcpstore|remote process|connection (closed|reset|refused)|timed out|broken pipe", re.IGNORECASE
 )
+"""What the messages of gloo and NCCL have in common: they raise plain RuntimeError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,4 +161,6 @@ def settle(problem: str | None) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0][:300]
+    """The library's own words, without its source line and advice."""
+    line = str(error).strip().split("\n", 1)[0]
+    return re.sub(r"^\[\S+:\d+\] ", "", line).split(". This is typically", 1)[0][:300]

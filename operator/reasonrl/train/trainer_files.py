@@ -61,9 +61,15 @@ def read_trainer_files(directory: Path, *, model: PreTrainedModel, optimizer: to
 
 
 def open_policy(directory: Path) -> TensorFiles:
-    """The policy's weights as precisely as they were written: the float32 masters where they are beside a bfloat16 policy."""
+    """The policy's weights as precisely as they were written: the float32 masters where they are beside a bfloat16 policy.
+    Raises TrainerError when there are none."""
     master = open_tensors(directory, MASTER)
-    return master or open_files(directory, sorted((directory / POLICY_DIRECTORY).glob("*.safetensors")))
+    if master is not None:
+        return master
+    files = sorted((directory / POLICY_DIRECTORY).glob("*.safetensors"))
+    if not files:
+        raise TrainerError(f"{directory} holds no weights (no {POLICY_DIRECTORY}/*.safetensors): is it a trainer's checkpoint?")
+    return open_files(directory, files)
 
 
 def open_reference(directory: Path) -> TensorFiles:

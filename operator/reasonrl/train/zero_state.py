@@ -27,11 +27,11 @@ class ZeroState:
         self._optimizer = engine.optimizer
         self._adamw: torch.optim.AdamW = engine.basic_optimizer
         self._stage = stage
+        self._make_room()
 
     def steps(self) -> float:
         """Optimizer steps made, the same for all parameters; 0 before the first."""
-        found = {float(state[STEP_FIELD]) for state in self._adamw.state.values() if STEP_FIELD in state}
-        return found.pop() if found else 0.0
+        return max(float(state[STEP_FIELD]) for state in self._adamw.state.values())
 
     def set_learning_rate(self, rate: float) -> None:
         for group in self._adamw.param_groups:
@@ -42,18 +42,6 @@ class ZeroState:
         for state in self._adamw.state.values():
             for value in state.values():
                 value.zero_()
-
-    def make_room(self) -> None:
-        """Moments exist from here on, zeros if no step was made, so that they can be set."""
-        for piece in self._pieces():
-            if piece not in self._adamw.state or not self._adamw.state[piece]:
-                self._adamw.state[piece] = {
-                    STEP_FIELD: torch.zeros((), dtype=torch.float32, device=piece.device),
-                    **{field: torch.zeros_like(piece, requires_grad=False) for field in MOMENT_FIELDS},
-                }
-        if self._stage in (1, 2):
-            # Each parameter learns where its slices of the new tensors are, as after a first step.
-            self._optimizer._lazy_init_hp_params_optimizer_state()
 
     def set_steps(self, steps: float) -> None:
         for state in self._adamw.state.values():
@@ -86,6 +74,17 @@ class ZeroState:
                 safe_set_full_fp32_param(parameter, value)
             else:
                 safe_set_full_optimizer_state(parameter, value, field)
+
+    def _make_room(self) -> None:
+        """Moments exist from the start, as zeros. DeepSpeed would tell parameters where their slices are after the first step of the first
+        parameter group, when the other group has none yet, and never again."""
+        for piece in self._pieces():
+            self._adamw.state[piece] = {
+                STEP_FIELD: torch.zeros((), dtype=torch.float32, device=piece.device),
+                **{field: torch.zeros_like(piece, requires_grad=False) for field in MOMENT_FIELDS},
+            }
+        if self._stage in (1, 2):
+            self._optimizer._lazy_init_hp_params_optimizer_state()
 
     def _write_divided(self, parameter: Any, field: str, whole: Tensor) -> None:
         from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
