@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 
 import pytest
 import torch
@@ -182,6 +183,20 @@ def test_weights_are_loaded_between_tasks_only_and_by_the_thread_that_steps(work
     worker.submit(tasks)
     assert {response.weight_version for outcome in collect_all(worker, 3) for group in outcome.groups for response in group} == {4}
     assert len(engine.threads) == 1
+
+
+class Weights(list):
+    """A list whose end can be noticed."""
+
+
+def test_weights_are_let_go_when_they_are_loaded(worker, make_model):
+    weights = Weights((name, parameter.detach()) for name, parameter in make_model("llama", seed=1).named_parameters())
+    kept = weakref.ref(weights)
+    worker.load(weights, version=4, seconds=SECONDS)
+    del weights
+    until = time.monotonic() + SECONDS
+    while kept() is not None:
+        assert time.monotonic() < until
 
 
 def test_weights_that_do_not_fit_leave_the_engine_usable(worker, tasks):

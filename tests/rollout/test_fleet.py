@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import queue
 import signal
 import threading
 import time
 import weakref
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -12,11 +13,12 @@ from reasonrl.rollout.engine_session import EngineLostError, EnginesLostError
 from reasonrl.rollout.engine_worker import EngineWorker
 from reasonrl.rollout.errors import RolloutError
 from reasonrl.rollout.fleet import RolloutFleet
-from reasonrl.rollout.fleet_member import Presence
+from reasonrl.rollout.fleet_call import deal, start_call
+from reasonrl.rollout.fleet_member import Member, Presence
 from reasonrl.rollout.fleet_messages import FleetLimits
 from reasonrl.rollout.protocol import SamplingSetting, WeightLoadError
 from reasonrl.rollout.stepping import BlockingEngineSteps
-from reasonrl.rollout.task import failed
+from reasonrl.rollout.task import cut_into_tasks
 from reasonrl.rollout.torch_engine import TorchEngine
 
 LENGTHS = (3, 17, 9, 20, 5, 12, 7, 11, 4, 15)
@@ -72,6 +74,9 @@ class Session:
         self.engine = engine
         self.worker = EngineWorker(lambda: engine)
         self.silent = threading.Event()
+        self.has_outcomes = threading.Event()
+        self.may_tell = threading.Event()
+        self.may_tell.set()
         self.released = threading.Event()
         self.killed = threading.Event()
         self.closed = threading.Event()
@@ -82,7 +87,11 @@ class Session:
     def collect(self, wait_seconds):
         if self.silent.is_set():
             self.released.wait(timeout=SECONDS)
-        return self.worker.collect(wait_seconds)
+        collected = self.worker.collect(wait_seconds)
+        if collected.outcomes:
+            self.has_outcomes.set()
+            assert self.may_tell.wait(timeout=SECONDS)
+        return collected
 
     def kill(self):
         self.killed.set()
@@ -109,6 +118,7 @@ def make_session(make_model, tokenizer, end_token):
         session.engine.before_step = lambda: None
         session.engine.may_load.set()
         session.released.set()
+        session.may_tell.set()
         session.close()
 
 
@@ -222,6 +232,34 @@ def test_an_engine_has_little_more_in_hand_than_it_decodes_at_once(make_session,
     assert [number for _, number, _ in session.engine.tasks] == list(range(len(LENGTHS)))
 
 
+@dataclass(frozen=True)
+class Roomy:
+    """A session of which only the size matters."""
+
+    capacity: int
+
+
+@pytest.mark.parametrize(
+    ("capacities", "live", "expected"),
+    [
+        # Ten tasks of two responses.
+        ([4], 1, [[0, 1, 2]]),
+        ([1], 1, [[0, 1]]),
+        ([100], 1, [list(range(10))]),
+        ([100], 2, [[0, 1, 2, 3, 4]]),
+        ([100, 100], 2, [[0, 2, 4, 6, 8], [1, 3, 5, 7, 9]]),
+        ([2, 6], 2, [[0, 4], [1, 2, 3, 5]]),
+    ],
+)
+def test_tasks_are_dealt_by_room_and_nobody_takes_more_than_an_even_share(prompts, capacities, live, expected):
+    tasks = cut_into_tasks(prompts, responses_per_prompt=2, setting=SETTING, prompts_per_task=1, call=1)
+    call = start_call(tasks, number=1, reply=queue.SimpleQueue())
+    ready = [Member(name=f"engine {index}", session=Roomy(capacity), heard=0.0) for index, capacity in enumerate(capacities)]
+    dealt = [[task.number for task in each] for each in deal(call, ready, live=live).values()]
+    assert dealt == expected
+    assert [task.number for task in call.waiting] == [number for number in range(10) if all(number not in each for each in dealt)]
+
+
 def test_a_broken_engines_tasks_are_done_by_the_others(make_session, make_fleet, expected, prompts, events):
     sessions = [make_session() for _ in range(3)]
     taken = threading.Event()
@@ -300,13 +338,11 @@ def test_an_engine_that_answers_garbage_is_lost(make_session, make_fleet, expect
 
 def test_an_engine_that_reports_a_failure_of_its_own_is_not_trusted_again(make_session, make_fleet, expected, prompts):
     sessions = [make_session() for _ in range(2)]
-    tasks = []
     sessions[0].engine.change = lambda outcomes: [replace(each, groups=None, error="preempted too often") for each in outcomes]
     fleet = make_fleet(sessions)
     until(lambda: live(fleet, 2))
     assert tokens_of(fleet.sample(prompts, responses_per_prompt=2, setting=SETTING)) == expected
     assert [member.fault for member in fleet.members() if member.presence is Presence.LOST] == ["preempted too often"]
-    assert not tasks
 
 
 def test_a_hung_engine_is_found_by_its_steps_though_it_answers(make_session, make_fleet, expected, prompts):
@@ -369,9 +405,9 @@ def test_a_refused_request_ends_the_call_at_once_and_costs_no_engine(make_sessio
 def test_a_fleet_left_without_engines_says_what_each_died_of(make_session, make_fleet, make_prompts):
     sessions = [make_session() for _ in range(2)]
     for session in sessions:
-        session.engine.change = lambda outcomes: [failed(task, "no memory") for task in ()]
-    fleet = make_fleet(sessions, limits=replace(PATIENT, empty_seconds=0.5))
-    with pytest.raises(EnginesLostError, match=r"none joined in 0 s: engine 0: RuntimeError: the engine lost .*; engine 1: RuntimeError"):
+        session.engine.change = lambda outcomes: []
+    fleet = make_fleet(sessions, limits=replace(PATIENT, empty_seconds=1.0))
+    with pytest.raises(EnginesLostError, match=r"none joined in 1 s: engine 0: RuntimeError: the engine lost .*; engine 1: RuntimeError"):
         fleet.sample(make_prompts((4, 5)), responses_per_prompt=1, setting=SETTING)
 
 
@@ -698,6 +734,18 @@ def test_a_call_that_a_signal_interrupts_leaves_the_fleet_usable(make_session, m
     assert tokens_of(groups) == expected
     assert versions_of(groups) == {2}
     assert live(fleet, 2)
+
+
+def test_outcomes_of_an_interrupted_call_that_were_on_their_way_are_dropped(make_session, make_fleet, interrupt, expected, prompts):
+    session = make_session()
+    session.may_tell.clear()
+    fleet = make_fleet([session])
+    interrupt(session.has_outcomes, lambda: fleet.sample(prompts, responses_per_prompt=1, setting=SETTING))
+    call = in_background(lambda: fleet.sample(prompts, responses_per_prompt=2, setting=SETTING))
+    session.may_tell.set()
+    call.join(SECONDS)
+    assert tokens_of(call.outcome[0]) == expected
+    assert live(fleet, 1)
 
 
 def test_a_load_that_a_signal_interrupts_leaves_the_fleet_usable(make_session, make_fleet, interrupt, make_weights, expected, prompts):
