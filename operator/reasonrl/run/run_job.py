@@ -6,12 +6,14 @@ same two protocols.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
@@ -110,6 +112,9 @@ def run_job(
     """
     # A bar for every checkpoint would tear the live view apart.
     transformers_logging.disable_progress_bar()
+    if not torch.cuda.is_available():
+        # Saving a model imports DeepSpeed where it is installed, which warns of a missing accelerator unless it was told.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     with ExitStack() as stack:
         stack.enter_context(locked(directory))
         finished = read_summary(directory)
