@@ -74,3 +74,13 @@ def test_a_moved_row_is_the_same_row():
     slots.move_row(source=2, target=0, first=2, now=7)
     for found, expected in zip(live(slots, 0, 2, 7), kept, strict=True):
         assert torch.equal(found, expected[:, :, 2])
+
+
+@pytest.mark.parametrize("end", [40, 16])
+def test_slots_without_a_live_row_take_any_times(end):
+    kept = prompt_tensors(1, 3)
+    slots = KeyValueSlots.for_prompts(kept, rows=2, capacity=15)
+    slots.reserve(rows=0, first=20, now=23, end=35)
+    slots.reserve(rows=0, first=0, now=12, end=end)
+    assert slots.origin <= 0
+    assert end - slots.origin <= slots.capacity

@@ -332,6 +332,17 @@ def test_an_engine_starts_from_a_directory_with_the_end_token_of_its_settings(tm
     )
 
 
+def test_a_later_call_may_have_longer_prompts(make_model, make_engine, make_prompts):
+    model = make_model("qwen2-tied")
+    used, fresh = make_engine(model), make_engine(model)
+    used.sample(make_prompts((3,)), responses_per_prompt=2, setting=setting(12))
+    for length in (30, 5, 60):
+        prompts = make_prompts((length,))
+        found = used.sample(prompts, responses_per_prompt=2, setting=setting(12))
+        expected = fresh.sample(prompts, responses_per_prompt=2, setting=setting(12))
+        assert [response.tokens.tolist() for response in found[0]] == [response.tokens.tolist() for response in expected[0]]
+
+
 def test_sampling_goes_on_after_close(make_model, make_engine, make_prompts):
     engine = make_engine(make_model("qwen2-tied"))
     prompts = make_prompts(RAGGED)

@@ -49,6 +49,9 @@ class KeyValueSlots:
         needed = end - first
         grown = None if needed <= self.capacity * _REBASE_SHARE else max(needed, int(self.capacity * _GROWTH))
         start = max(first, self.origin)
+        if rows == 0:
+            # Nothing is live, and `now` may lie before the slots that an earlier call left behind.
+            now = start
         for index, source in enumerate(self.storage):
             kept = source[:, :, :rows, :, start - self.origin : now - self.origin]
             if grown is None:
