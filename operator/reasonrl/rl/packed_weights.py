@@ -7,7 +7,7 @@ damaged on the way is found by count, size and checksum before an engine takes a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -18,7 +18,8 @@ from torch import Tensor
 
 ALIGNMENT = 64
 """Bytes. Every tensor begins at a multiple of it, so that it can be viewed in any number format."""
-_BLOCK_WORDS = 1 << 13
+_PAGE = 4096
+_LANES = 16
 _DTYPES: dict[str, torch.dtype] = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
 
 Buffer = NDArray[numpy.uint8]
@@ -49,24 +50,36 @@ class WeightManifest:
     total: int
 
 
-def pack(weights: Iterable[tuple[str, Tensor]], *, version: int, dtype: torch.dtype | None) -> tuple[WeightManifest, Buffer]:
-    """Copies the tensors, in `dtype` (None: each in its own), one after the other into a fresh buffer uint8 `[total]`."""
-    tensors = [(name, tensor.detach()) for name, tensor in weights]
+def empty_buffer(size: int) -> Buffer:
+    """`[size]` bytes of this process's memory, not cleared."""
+    return numpy.empty(size, dtype=numpy.uint8)
+
+
+def pack(
+    weights: Iterable[tuple[str, Tensor]],
+    *,
+    version: int,
+    dtype: torch.dtype | None,
+    allocate: Callable[[int], Buffer] = empty_buffer,
+) -> tuple[WeightManifest, Buffer]:
+    """Copies the tensors, in `dtype` (None: each in its own), one after the other into a fresh buffer uint8 `[total]`, which `allocate`
+    gets (shared memory, say). Raises PackedWeightsError for a name that comes twice and for tensors of other kinds."""
+    places: dict[str, tuple[Tensor, torch.dtype, int, int]] = {}
     offset = 0
-    places: list[tuple[str, Tensor, torch.dtype, int, int]] = []
-    for name, tensor in tensors:
+    for name, tensor in weights:
         kind = dtype or tensor.dtype
         if str(kind) not in _DTYPES:
             raise PackedWeightsError(f"{name!r} is {kind}; weights are packed as {', '.join(_DTYPES)}")
+        if name in places:
+            raise PackedWeightsError(f"{name!r} was given twice")
         size = tensor.numel() * kind.itemsize
-        places.append((name, tensor, kind, offset, size))
-        offset += -(-size // ALIGNMENT) * ALIGNMENT
-    buffer = numpy.empty(offset, dtype=numpy.uint8)
+        places[name] = (tensor.detach(), kind, offset, size)
+        offset += _padded(size)
+    buffer = allocate(offset)
     entries = []
-    for name, tensor, kind, start, size in places:
-        target = _view(buffer, kind, tuple(tensor.shape), start, size)
-        target.copy_(tensor)
-        padded = -(-size // ALIGNMENT) * ALIGNMENT
+    for name, (tensor, kind, start, size) in places.items():
+        _view(buffer, kind, tuple(tensor.shape), start, size).copy_(tensor)
+        padded = _padded(size)
         buffer[start + size : start + padded] = 0
         entries.append(PackedEntry(name, str(kind), tuple(tensor.shape), start, size, _checksum(buffer[start : start + padded])))
     return WeightManifest(version=version, entries=tuple(entries), total=offset), buffer
@@ -76,19 +89,38 @@ def unpack(manifest: WeightManifest, buffer: Buffer | memoryview) -> dict[str, T
     """Views of `buffer`, which may be read-only memory and must outlive them. Raises PackedWeightsError before anything is returned."""
     flat = numpy.frombuffer(buffer, dtype=numpy.uint8)
     if flat.size != manifest.total:
-        raise PackedWeightsError(f"the weights of version {manifest.version} have {flat.size} bytes, their manifest says {manifest.total}")
+        raise PackedWeightsError(
+            f"the weights of version {manifest.version} have {flat.size} bytes, their manifest says {manifest.total}; "
+            f"the first tensor that is not whole is {_first_beyond(manifest, flat.size)}"
+        )
     found: dict[str, Tensor] = {}
+    end = 0
     for entry in manifest.entries:
         if entry.name in found:
             raise PackedWeightsError(f"{entry.name!r} is in the manifest twice")
         kind = _DTYPES.get(entry.dtype)
-        padded = -(-entry.size // ALIGNMENT) * ALIGNMENT
+        padded = _padded(entry.size)
         if kind is None or prod(entry.shape) * kind.itemsize != entry.size or entry.offset % ALIGNMENT or entry.offset + padded > flat.size:
             raise PackedWeightsError(f"{entry.name!r}: {entry.dtype} {list(entry.shape)} does not fit {entry.size} bytes at {entry.offset}")
-        if _checksum(flat[entry.offset : entry.offset + padded]) != entry.checksum:
+        if entry.offset != end:
+            raise PackedWeightsError(
+                f"{entry.name!r} begins at byte {entry.offset}, but what comes before it ends at {end}: an entry is missing"
+            )
+        end += padded
+        if _checksum(flat[entry.offset : end]) != entry.checksum:
             raise PackedWeightsError(f"{entry.name!r} of version {manifest.version} was damaged on its way: its checksum is another")
         found[entry.name] = _view(flat, kind, entry.shape, entry.offset, entry.size)
+    if end != manifest.total:
+        raise PackedWeightsError(f"{manifest.total - end} bytes after {[*found][-1:]} belong to no tensor: an entry is missing")
     return found
+
+
+def _padded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _first_beyond(manifest: WeightManifest, size: int) -> str:
+    return next((repr(entry.name) for entry in manifest.entries if entry.offset + entry.size > size), "none, but there are bytes left over")
 
 
 def _view(buffer: Buffer, dtype: torch.dtype, shape: tuple[int, ...], offset: int, size: int) -> Tensor:
@@ -102,12 +134,12 @@ def _view(buffer: Buffer, dtype: torch.dtype, shape: tuple[int, ...], offset: in
 
 
 def _checksum(part: Buffer) -> int:
-    """Sums of 64 KiB blocks, each times an odd number of its place, modulo 2^64: as fast as memory, and it sees flipped bits, blocks that
-    are missing and blocks that changed places."""
-    words = part.view(numpy.uint64)
-    whole = words.size // _BLOCK_WORDS * _BLOCK_WORDS
-    sums = words[:whole].reshape(-1, _BLOCK_WORDS).sum(axis=1, dtype=numpy.uint64)
-    rest = words[whole:].sum(dtype=numpy.uint64)
-    sums = numpy.append(sums, rest)
-    places = 2 * numpy.arange(sums.size, dtype=numpy.uint64) + numpy.uint64(1)
-    return int((sums * places).sum(dtype=numpy.uint64))
+    """Sums of every 16th 64-bit word of a page of 4 KiB, each times an odd number of its place, modulo 2^64: as fast as memory can be read,
+    and it sees every flipped bit, pages that are missing or changed places, and whatever moved by anything but multiples of 128 bytes
+    inside its page."""
+    words = _view(part, torch.int64, (part.size // 8,), 0, part.size)
+    whole = part.size // _PAGE * _PAGE // 8
+    sums = words[:whole].view(-1, _PAGE // 8 // _LANES, _LANES).sum(dim=1).view(-1)
+    sums = torch.cat((sums, words[whole:]))
+    places = torch.arange(1, 2 * len(sums) + 1, 2)
+    return int((sums * places).sum())
