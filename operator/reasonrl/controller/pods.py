@@ -105,7 +105,7 @@ def _probes(role: Role, index: int) -> dict[str, Any]:
     none, a process that has not answered for ten minutes is taken for dead."""
     if role == "trainer" and index > 0:
         return {}
-    asked = {"httpGet": {"path": "/healthz", "port": "status"}, "timeoutSeconds": 5}
+    asked: dict[str, Any] = {"httpGet": {"path": "/healthz", "port": "status"}, "timeoutSeconds": 5}
     # A rollout pod that waits for the next head is not ready, and not dead either.
     ready = {**asked, "httpGet": {**asked["httpGet"], "path": "/readyz" if role == "rollout" else "/healthz"}}
     probes: dict[str, Any] = {"readinessProbe": {**ready, "periodSeconds": 5, "failureThreshold": 3}}
