@@ -34,10 +34,8 @@ def assert_close(found: Any, expected: Any, *, tolerance: float) -> None:
         (1, "float32", "none"),
         (2, "float32", "none"),
         (3, "float32", "none"),
-        (0, "bfloat16", "none"),
         (1, "bfloat16", "none"),
         (2, "bfloat16", "none"),
-        (3, "bfloat16", "none"),
         (2, "float32", "optimizer"),
         (3, "bfloat16", "parameters"),
     ],
@@ -56,7 +54,7 @@ def test_other_ranks_other_stages_and_the_other_engine_go_on_alike(on_ranks: Any
     built_in = on_ranks(engine="torch", seeds=BEFORE + AFTER, save_after=2, save=str(tmp_path / "torch"), **JOB)[0]
     on_ranks(world=4, stage=3, seeds=BEFORE, save=str(tmp_path / "four"), **JOB)
     on_ranks(world=2, stage=2, seeds=BEFORE, save=str(tmp_path / "two"), **JOB)
-    for source, world, stage in (("four", 1, 0), ("four", 2, 1), ("two", 4, 3), ("two", 1, 3), ("torch", 2, 3), ("torch", 2, 2)):
+    for source, world, stage in (("four", 1, 0), ("four", 2, 1), ("two", 4, 3), ("torch", 2, 3), ("torch", 1, 2)):
         found = on_ranks(world=world, stage=stage, seeds=AFTER, load=str(tmp_path / source), model_seed=7, **JOB)
         assert_close(found[0], built_in, tolerance=1e-4)
     for source in ("four", "two"):
