@@ -89,6 +89,11 @@ class RolloutFleet:
         return [state_of(member, now=now) for member in list(self._dispatcher.members.values())]
 
     @property
+    def requeued_tasks(self) -> int:
+        """Tasks that went back to the queue so far, because the engine that had them was lost or left."""
+        return self._dispatcher.requeued
+
+    @property
     def fault(self) -> Exception | None:
         """What `sample` would raise at once, if anything."""
         return self._dispatcher.fault

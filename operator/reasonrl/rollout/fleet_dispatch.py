@@ -31,13 +31,14 @@ NO_WEIGHTS = "no weights were loaded into the rollout fleet yet, and its engines
 
 class Dispatcher:
     """`run` is the thread's body; `inbox` takes messages from any thread. The other attributes are the thread's own, except that
-    `members`, `version` and `fault` may be read."""
+    `members`, `version`, `requeued` and `fault` may be read."""
 
     def __init__(self, limits: FleetLimits, *, version: int | None, on_event: Callable[[str, str], None]) -> None:
         self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.members: dict[str, Member] = {}
         self.version = version
         self.failure: Exception | None = None
+        self.requeued = 0
         self._mismatch: WeightLoadError | None = None
         self._limits = limits
         self._on_event = on_event
@@ -271,6 +272,7 @@ class Dispatcher:
     def _take_back(self, member: Member) -> list[RolloutTask]:
         tasks = list(member.hand.values())
         member.hand.clear()
+        self.requeued += len(tasks)
         return tasks
 
     def _give_orders(self) -> None:

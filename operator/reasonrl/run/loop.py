@@ -22,6 +22,7 @@ from reasonrl.run.health_watch import HealthWatch
 from reasonrl.run.job_in_effect import JobInEffect
 from reasonrl.run.learning_batch import BatchRules, LearningBatch, learning_batch
 from reasonrl.run.live_job import LiveJob
+from reasonrl.run.not_finite import tell_not_finite
 from reasonrl.run.progress import Progress
 from reasonrl.run.reward_failure import check_rewards
 from reasonrl.run.rollout_source import RolloutSource
@@ -32,12 +33,13 @@ from reasonrl.run.stopwatch import Stopwatch
 from reasonrl.run.telemetry.rollouts_file import rollout_lines
 from reasonrl.run.telemetry.telemetry import Telemetry
 from reasonrl.run.transitions import advance_phase, next_adaptive_coefficients, record_event, reset_reference_if_due
-from reasonrl.train.protocol import Trainer, UpdateSetting
+from reasonrl.train.protocol import LossNotFiniteError, Trainer, UpdateSetting, UpdateStats
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """All parts of one run. `live_job` and `control` are how an operator speaks to it, and None without one."""
+    """All parts of one run. `live_job` and `control` are how an operator speaks to it, and None without one; `operator_seconds` is how long
+    it may take to act on what the run says of its health."""
 
     in_effect: JobInEffect
     directory: Path
@@ -54,6 +56,7 @@ class Run:
     progress: Progress
     live_job: LiveJob | None = None
     control: Path | None = None
+    operator_seconds: float = 0.0
 
     @property
     def job(self) -> ReasoningRLJob:
@@ -67,6 +70,7 @@ def train(run: Run) -> None:
         run.telemetry.at(run.progress)
         if run.live_job is not None:
             run.live_job.look(step=run.progress.step, current_phase=run.progress.phase_index)
+            run.telemetry.job_changed(run.job, config_hash=run.live_job.config_hash)
         evaluate_if_due(run)
         with run.stopwatch.stage("checkpoint"):
             run.checkpoints.save_if_due(run.progress)
@@ -88,7 +92,7 @@ def train_one_step(run: Run) -> None:
         with run.stopwatch.stage("reference"):
             batch = make_batch(run, graded, setting)
     with run.stopwatch.stage("update"):
-        stats = run.trainer.update(batch.updates, setting=update_setting(setting))
+        stats = update(run, batch, setting)
     with run.stopwatch.stage("weight_sync"):
         run.rollouts.load(run.trainer.weights(), version=progress.step + 1)
 
@@ -112,6 +116,23 @@ def train_one_step(run: Run) -> None:
     advance_phase(run.job, progress, metrics, run.directory, run.telemetry, control=run.control)
 
 
+def update(run: Run, batch: LearningBatch, setting: StepSetting) -> UpdateStats:
+    """Raises LossNotFiniteError, after the operator had time to act on it where the job's failure policy says that it should."""
+    try:
+        return run.trainer.update(batch.updates, setting=update_setting(setting))
+    except LossNotFiniteError as error:
+        tell_not_finite(
+            str(error),
+            step=run.progress.step,
+            health=run.health,
+            policy=run.job.spec.failure_policy,
+            telemetry=run.telemetry,
+            stop=run.stop,
+            operator_seconds=run.operator_seconds,
+        )
+        raise
+
+
 def tell(run: Run, result: StepResult) -> StepMetrics:
     """Hands the step's record, some of its answers and any change of its health to telemetry."""
     spec = run.job.spec.telemetry
@@ -119,6 +140,7 @@ def tell(run: Run, result: StepResult) -> StepMetrics:
     if spec.rollouts_every_steps > 0 and result.step % spec.rollouts_every_steps == 0:
         run.telemetry.rollouts(result.step, rollout_lines(result.graded, step=result.step, limit=spec.rollouts_per_step))
     run.telemetry.step(metrics)
+    run.telemetry.response_ages(result.step - response.weight_version for group in result.graded for response in group.group.responses)
     for change in run.health.observe(metrics):
         record_event(run.telemetry, change.step, change.reason, change.message)
     run.telemetry.health(run.health.signals())

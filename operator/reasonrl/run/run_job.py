@@ -38,7 +38,7 @@ from reasonrl.run.rollback import finish_rollback, roll_back
 from reasonrl.run.rollout_source import RolloutSource, SamplingJob, SamplingOnTime
 from reasonrl.run.run_directory import job_hash, keep_job, locked
 from reasonrl.run.sampling_ahead import SamplingAhead
-from reasonrl.run.stop_request import StopRequest, StopRequestedError
+from reasonrl.run.stop_request import StoppedWithinStepError, StopRequest, StopRequestedError
 from reasonrl.run.stopwatch import Stopwatch
 from reasonrl.run.telemetry.telemetry import Telemetry
 from reasonrl.run.trainer_rules import batch_rules
@@ -74,11 +74,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorWords:
-    """How an operator speaks to a run: the job's file, which it may rewrite, its requests, and which start of the trainers this is."""
+    """How an operator speaks to a run: the job's file, which it may rewrite, its requests, and which start of the trainers this is.
+    `answer_seconds` is how long it may take to act on what the run says; 0 where nobody reads that."""
 
     config: Path
     control: Path | None
     attempt: int
+    answer_seconds: float = 0.0
 
 
 class RunParts(Protocol):
@@ -133,6 +135,11 @@ def run_job(
             run.checkpoints.save(run.progress, reason=f"stopped by {stopped}")
             step = run.progress.step
             return RunResult(ExitCode.PREEMPTED, step, f"stopped by {stopped} after step {step}; the same command goes on from there")
+        except StoppedWithinStepError as stopped:
+            step = run.progress.step
+            return RunResult(
+                ExitCode.PREEMPTED, step, f"stopped by {stopped} within step {step}; the next start goes on from the checkpoint before"
+            )
         return _finish(run)
 
 
@@ -273,9 +280,8 @@ def _listen(
         found = benchmarks(job.spec, tokenizer, training=training, base_directory=base_directory, note=note)
         run.in_effect.job, run.benchmarks = job, found
         run.checkpoints.follow(job.spec.checkpoint, spec_hash=job_hash(job.dumped()))
-        run.telemetry.job_changed(job, config_hash=job_hash(job.dumped()))
 
-    run.control = operator.control
+    run.control, run.operator_seconds = operator.control, operator.answer_seconds
     run.live_job = LiveJob(operator.config, run.job, run_directory=run.directory, take_over=take_over, record=run.telemetry.event)
 
 

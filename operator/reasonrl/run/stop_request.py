@@ -17,6 +17,10 @@ class StopRequestedError(Exception):
     """Raised inside `droppable()` when a signal asks the run to stop."""
 
 
+class StoppedWithinStepError(Exception):
+    """A signal asked the run to stop where it is not whole: a checkpoint of this moment would be worthless."""
+
+
 class StopRequest:
     """Remembers that a stop was asked for. Use as a context manager around the run, on the main thread."""
 
@@ -42,6 +46,11 @@ class StopRequest:
         """Raises StopRequestedError when a stop was asked for."""
         if self.requested:
             raise StopRequestedError(self.signal_name)
+
+    def check_within_step(self) -> None:
+        """Raises StoppedWithinStepError when a stop was asked for."""
+        if self.requested:
+            raise StoppedWithinStepError(self.signal_name)
 
     @contextmanager
     def droppable(self) -> Iterator[None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
@@ -18,6 +17,7 @@ from reasonrl.rollout.fleet_messages import FleetLimits
 from reasonrl.rollout.protocol import RolloutEngine
 from reasonrl.run.cluster.engine_recipe import EngineRecipe, engine_recipe
 from reasonrl.run.cluster.errors import ClusterStartError
+from reasonrl.run.cluster.fleet_telemetry import FleetTelemetry
 from reasonrl.run.cluster.membership import Membership
 from reasonrl.run.cluster.nodes import role_resource, wait_for_trainers
 from reasonrl.run.cluster.rank_actor import RankRecipe
@@ -25,6 +25,7 @@ from reasonrl.run.cluster.trainer_gang import TrainerGang, start_gang
 from reasonrl.run.policy_source import model_place
 from reasonrl.run.rollout_engine import engine_dtype
 from reasonrl.run.run_job import Start
+from reasonrl.run.telemetry.telemetry import Telemetry
 from reasonrl.run.trainer_rules import trainer_rules
 from reasonrl.train.protocol import Trainer
 from reasonrl.train.trainer_files import POLICY_DIRECTORY, write_policy
@@ -39,13 +40,13 @@ TASKS_PER_STEP = 8
 
 
 class ClusterParts:
-    """See `RunParts`. Ray must be connected. `tell(reason, message)` hears what happens to the engines, from other threads."""
+    """See `RunParts`. Ray must be connected. `events` hears what happens to the engines."""
 
-    def __init__(self, *, tell: Callable[[str, str], None]) -> None:
-        self._tell = tell
+    def __init__(self, telemetry: Telemetry, *, events: FleetTelemetry) -> None:
+        self._telemetry = telemetry
+        self._events = events
         self._engine: EngineRecipe | None = None
         self.gang: TrainerGang | None = None
-        self.fleet: RolloutFleet | None = None
 
     def trainer(self, start: Start, stack: ExitStack) -> TrainerGang:
         """Raises ClusterStartError when trainer pods are missing, RankLostError when a rank does not start, RunInputError for a model that
@@ -70,6 +71,7 @@ class ClusterParts:
             deadlines=spec.failure_policy.stall_deadline_seconds,
         )
         stack.callback(gang.close)
+        gang.after_publishing(self._telemetry.weights_sent)
         self.gang = gang
         self._engine = engine_recipe(spec, model, start.tokenizer, revision=revision)
         shutil.rmtree(start.directory / START_DIRECTORY, ignore_errors=True)
@@ -86,10 +88,10 @@ class ClusterParts:
             prompts_per_task=prompts_per_task(spec),
             limits=fleet_limits(spec),
             weight_version=None,
-            on_event=self._tell,
+            on_event=self._events.tell,
         )
         stack.callback(fleet.close)
-        self.fleet = fleet
+        self._events.watch(fleet)
         colocated = spec.rollout.placement == "Colocated"
         membership = Membership(
             fleet,

@@ -4,9 +4,8 @@ in and speaks."""
 from __future__ import annotations
 
 import logging
+import os
 import threading
-import time
-from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,10 +13,11 @@ import ray
 from rich.console import Console
 
 from reasonrl.api.job import ReasoningRLJob
-from reasonrl.api.run_files import Event
 from reasonrl.run.cluster.cluster_parts import ClusterParts
+from reasonrl.run.cluster.fleet_telemetry import FleetTelemetry
 from reasonrl.run.cluster.pod_environment import PodEnvironment
 from reasonrl.run.cluster.pod_network import own_address
+from reasonrl.run.not_finite import OPERATOR_SECONDS
 from reasonrl.run.run_job import OperatorWords, RunResult, run_job
 from reasonrl.run.status.board import RunStatusBoard, status_body
 from reasonrl.run.status.server import StatusServer, any_address, status_application
@@ -27,6 +27,9 @@ from reasonrl.run.stop_request import StopRequest
 from reasonrl.run.telemetry.prometheus_metrics import RunMetrics
 from reasonrl.run.telemetry.run_view import phase_plans
 from reasonrl.run.telemetry.telemetry import Telemetry
+
+IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+"""Kubernetes sets it in every container."""
 
 
 def run_across_pods(job: ReasoningRLJob, *, pod: PodEnvironment, config: Path, console: Console | None) -> RunResult:
@@ -46,7 +49,7 @@ def run_across_pods(job: ReasoningRLJob, *, pod: PodEnvironment, config: Path, c
         board=board,
         metrics=metrics,
     )
-    parts = ClusterParts(tell=lambda reason, message: _tell(telemetry, board, parts, reason, message))
+    parts = ClusterParts(telemetry, events=FleetTelemetry(telemetry, step=lambda: board.current_stage().step))
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         application = status_application(
@@ -66,14 +69,9 @@ def run_across_pods(job: ReasoningRLJob, *, pod: PodEnvironment, config: Path, c
         stack.callback(ray.shutdown)
         watchdog = StallWatchdog(board.current_stage, run_directory=pod.output, record=telemetry.event, dump_others=parts.stacks)
         stack.enter_context(watchdog)
-        operator = OperatorWords(config=config, control=pod.control, attempt=pod.attempt)
+        # Only a pod of a cluster has an operator that acts on what the run says of its health.
+        answer_seconds = OPERATOR_SECONDS if IN_CLUSTER in os.environ else 0.0
+        operator = OperatorWords(config=config, control=pod.control, attempt=pod.attempt, answer_seconds=answer_seconds)
         return run_job(
             job, parts, directory=pod.output, base_directory=pod.base_directory, telemetry=telemetry, stop=stop, operator=operator
         )
-
-
-def _tell(telemetry: Telemetry, board: RunStatusBoard, parts: ClusterParts, reason: str, message: str) -> None:
-    """What the fleet says, as an event and as numbers."""
-    telemetry.event(Event(time=time.time(), step=board.current_stage().step, reason=reason, message=message))
-    if parts.fleet is not None:
-        telemetry.rollout_engines(Counter(str(member.presence) for member in parts.fleet.members()))

@@ -43,10 +43,15 @@ class TrainerGang:
         self._dtype = dtype
         self._deadlines = deadlines
         self._before_work: Callable[[], None] | None = None
+        self._after_publishing: Callable[[int], None] | None = None
 
     def before_work(self, action: Callable[[], None]) -> None:
         """Has `action` done before the ranks compute: engines on the same GPUs give their memory back."""
         self._before_work = action
+
+    def after_publishing(self, action: Callable[[int], None]) -> None:
+        """Has `action` told the size in bytes of weights that were published."""
+        self._after_publishing = action
 
     def first(self, method: str, *arguments: Any, seconds: float) -> Any:
         """Asks rank 0 alone."""
@@ -76,6 +81,8 @@ class TrainerGang:
         seconds = self._deadlines.weight_sync
         refs = [rank.publish.remote(version, self._dtype, number) for number, rank in enumerate(self._ranks)]
         manifest, reference = self._results(refs, "publish", seconds=seconds)[0]
+        if self._after_publishing is not None:
+            self._after_publishing(manifest.total)
         return PublishedWeights(manifest=manifest, reference=reference)
 
     def reset_reference(self, *, reset_optimizer: bool) -> None:

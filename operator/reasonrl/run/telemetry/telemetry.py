@@ -100,8 +100,8 @@ class Telemetry:
                         self._metrics.record(record)
             return kept
 
-    def job_changed(self, job: ReasoningRLJob, *, config_hash: str) -> None:
-        """The job as it is from now on, after a live edit."""
+    def job_changed(self, job: ReasoningRLJob, *, config_hash: str | None) -> None:
+        """The job as it is from now on. `config_hash` is that of the file it was read from; by default the resolved job's."""
         self._view.plan(phase_plans(job))
         if self._board is not None:
             self._board.configured(job, config_hash=config_hash)
