@@ -6,6 +6,7 @@ sends `(name, positional, keyword)` and gets `("result", value)` or `("error", e
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import sys
@@ -16,6 +17,7 @@ import numpy
 import torch
 
 from reasonrl.rollout import vllm_engine
+from reasonrl.rollout.weight_offer import shared_offer
 
 
 class Host:
@@ -27,26 +29,67 @@ class Host:
         self.engine = vllm_engine.VllmEngine(*arguments, **options)
         return before == (torch.get_rng_state().tolist(), random.getstate(), numpy.random.get_state()[1].tolist())
 
-    def sample(self, *arguments: Any, **options: Any) -> Any:
-        return self.engine.sample(*arguments, **options)
-
-    def load(self, *arguments: Any, **options: Any) -> None:
-        self.engine.load(*arguments, **options)
-
-    def load_and_forget_the_head(self, *arguments: Any, **options: Any) -> None:
-        """A load as vLLM alone would do it."""
-        repack = vllm_engine._repack_head
-        vllm_engine._repack_head = lambda model: None
-        try:
-            self.engine.load(*arguments, **options)
-        finally:
-            vllm_engine._repack_head = repack
+    def __getattr__(self, name: str) -> Any:
+        """Any method of the engine."""
+        return getattr(self.engine, name)
 
     def weight_version(self) -> int:
         return self.engine.weight_version
 
-    def close(self) -> None:
-        self.engine.close()
+    def do(self, tasks: Any, *, at_once: bool) -> Any:
+        """The outcomes of tasks by number: handed in together, or one after the other."""
+        found = {}
+        for batch in [tasks] if at_once else [[task] for task in tasks]:
+            for task in batch:
+                self.engine.submit(task)
+            while self.engine.unfinished():
+                found |= {outcome.number: outcome for outcome in self.engine.step()}
+        return found
+
+    def submit_and_step(self, tasks: Any, *, steps: int) -> int:
+        """Tasks that are in hand afterwards."""
+        for task in tasks:
+            self.engine.submit(task)
+        for _ in range(steps):
+            self.engine.step()
+        return self.engine.unfinished()
+
+    def load_and_forget_the_head(self, *arguments: Any, **options: Any) -> None:
+        """A load as vLLM alone would do it."""
+        from reasonrl.rollout import vllm_weight_transfer
+
+        repack = vllm_weight_transfer.repack_head
+        vllm_weight_transfer.repack_head = lambda model: None
+        try:
+            self.engine.load(*arguments, **options)
+        finally:
+            vllm_weight_transfer.repack_head = repack
+
+    def load_damaged(self, weights: Any, *, version: int, tensors: int, announced: int, flip: bool) -> None:
+        """A push of the first `tensors` weights, of which the trainer said that they are `announced`, with a byte flipped on the way."""
+        with shared_offer(dict(weights[:tensors]), version=version, dtype=torch.float32) as offer:
+            if flip:
+                (byte,) = os.pread(offer.descriptor, 1, 0)
+                os.pwrite(offer.descriptor, bytes([byte ^ 1]), 0)
+            self.engine._take(offer, version=version, tensors=announced)
+
+    def requests_in_vllm(self) -> int:
+        return int(self.engine._engine.get_num_unfinished_requests())
+
+    def used_blocks(self) -> int:
+        """Blocks of the cache that belong to a request."""
+        scheduler = self.engine._engine.engine_core.engine_core.scheduler
+        return scheduler.kv_cache_manager.block_pool.num_gpu_blocks - 1 - scheduler.kv_cache_manager.block_pool.get_num_free_blocks()
+
+    def cache_bytes(self) -> int:
+        from reasonrl.rollout import vllm_worker
+
+        (size,) = self.engine._engine.collective_rpc(_cache_bytes, args=(vllm_worker,))
+        return int(size)
+
+
+def _cache_bytes(worker: Any, module: Any) -> int:
+    return sum(storage.nbytes() for storage in module._storages(worker))
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ pytestmark = [
 RAGGED = (3, 17, 9, 30, 1)
 LOGPROB_BOUND = 1e-4
 DEADLINE_SECONDS = 300
+CACHE_BYTES = 64 * 2**20
 
 
 def setting(tokens=24, temperature=1.0, seed=5, top_p=1.0):
@@ -80,7 +81,14 @@ def engine(family, engine_process, make_model, tokenizer, end_token, tmp_path_fa
     directory = tmp_path_factory.mktemp(family)
     make_model(family).save_pretrained(directory)
     unnoticed = engine_process.start(
-        str(directory), tokenizer, stop_token_ids=[end_token], max_sequences=16, key_value_cache_bytes=64 * 2**20, context_tokens=128
+        str(directory),
+        tokenizer,
+        stop_token_ids=[end_token],
+        max_sequences=16,
+        key_value_cache_bytes=CACHE_BYTES,
+        context_tokens=128,
+        can_sleep=True,
+        probe_every=1,
     )
     assert unnoticed, "starting vLLM must leave the random generators of the process alone"
     yield engine_process
@@ -123,7 +131,7 @@ def test_more_prompt_tokens_than_one_pass_reads_are_sampled_all_the_same(
     """6,000 prompt tokens at once: more than a pass of vLLM takes on a CPU (4,096 at most), so one prompt would be read in pieces."""
     make_model("qwen2-tied").save_pretrained(tmp_path)
     engine_process.start(
-        str(tmp_path), tokenizer, stop_token_ids=[end_token], max_sequences=64, key_value_cache_bytes=64 * 2**20, context_tokens=128
+        str(tmp_path), tokenizer, stop_token_ids=[end_token], max_sequences=64, key_value_cache_bytes=CACHE_BYTES, context_tokens=128
     )
     groups = engine_process.sample(make_prompts((100,) * 60), responses_per_prompt=1, setting=setting(3))
     engine_process.close()

@@ -64,6 +64,7 @@ def make_empty_engine(
         memory_utilization=spec.rollout.memory_utilization,
         tensor_parallel=max(1, spec.rollout.gpus_per_replica),
         random_weights=True,
+        can_sleep=spec.rollout.placement == "Colocated",
     )
 
 
