@@ -1,0 +1,130 @@
+"""Up and down of the whole cluster. Both can be said at any time: up starts what does not run, down ends what does and forgets it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from local_cluster import dns
+from local_cluster.certificates import make_certificates
+from local_cluster.control_plane import control_machine, start_control_plane
+from local_cluster.images import fill_seed
+from local_cluster.layout import CONTROL_ADDRESS, HOST_ADDRESS, Layout, Node
+from local_cluster.machine import Machine, make_switch, missing_programs, remove_switch, start_machine, stop_machine
+from local_cluster.node import node_machine, remove_cgroups, start_node
+from local_cluster.processes import ClusterError, tell
+from local_cluster.programs import kubernetes_programs
+
+_KERNEL = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
+"""Settings of the one kernel that a kubelet changes, and that down puts back."""
+
+
+def say(text: str) -> None:
+    print(f"local-cluster: {text}", file=sys.stderr, flush=True)
+
+
+def up(layout: Layout, *, nodes: int, images: list[str]) -> None:
+    """A cluster of `nodes` nodes that have `images`, Ready and with DNS. Raises ClusterError."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        raise ClusterError("the local cluster needs Linux and root; any other cluster serves as well: set KUBECONFIG")
+    if missing := missing_programs():
+        raise ClusterError(f"missing: {', '.join(missing)}; docs/cluster/local.md says what to install")
+    with _locked(layout):
+        all_nodes = [Node(number) for number in range(1, nodes + 1)]
+        running = [node for node in map(Node, range(1, 10)) if node_machine(layout, node).init()]
+        if running and len(running) != nodes:
+            raise ClusterError(f"a cluster of {len(running)} nodes is up; take it down first: scripts/local-cluster down")
+        programs = kubernetes_programs()
+        if not running:
+            fill_seed(layout, images)
+            _forget(layout)
+        started = time.monotonic()
+        layout.state.mkdir(parents=True, exist_ok=True)
+        _note_kernel(layout)
+        make_certificates(layout, all_nodes)
+        make_switch()
+        _start_control(layout, all_nodes)
+        say(f"API server ready after {time.monotonic() - started:.1f} s")
+        for node in all_nodes:
+            start_node(layout, node, all_nodes)
+        kubectl = [str(programs / "kubectl"), f"--kubeconfig={layout.kubeconfig}"]
+        tell([*kubectl, "apply", "--filename=-"], given=dns.manifests())
+        tell([*kubectl, "wait", "--for=create", *(f"node/{node.name}" for node in all_nodes), "--timeout=90s"])
+        tell([*kubectl, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=90s"])
+        tell([*kubectl, "rollout", "status", "--namespace=kube-system", "deployment/coredns", "--timeout=90s"])
+        say(f"{nodes} nodes and DNS ready after {time.monotonic() - started:.1f} s")
+
+
+def _start_control(layout: Layout, nodes: Sequence[Node]) -> None:
+    control = control_machine(layout)
+    fresh = control.init() is None
+    start_machine(control, address=CONTROL_ADDRESS)
+    if fresh:
+        for node in nodes:
+            # The host finds pods as well: a test can read their metrics.
+            control.tell(["ip", "route", "add", node.pods, "via", node.address])
+            tell(["ip", "route", "replace", node.pods, "via", node.address, "src", HOST_ADDRESS])
+    start_control_plane(control)
+
+
+def down(layout: Layout) -> None:
+    """Ends the cluster and forgets it: no process, mount, link, rule, control group or file of it remains. Images stay in the cache."""
+    started = time.monotonic()
+    with _locked(layout):
+        _forget(layout)
+    say(f"down after {time.monotonic() - started:.1f} s")
+
+
+def _forget(layout: Layout) -> None:
+    for node in map(Node, range(1, 10)):
+        if node_machine(layout, node).directory.exists():
+            stop_machine(node_machine(layout, node))
+            remove_cgroups(node)
+    if control_machine(layout).directory.exists():
+        stop_machine(control_machine(layout))
+    remove_switch()
+    _restore_kernel(layout)
+    if layout.state.exists():
+        shutil.rmtree(layout.state)
+
+
+def status(layout: Layout) -> list[str]:
+    """What runs, a line a machine."""
+    machines = [control_machine(layout), *(node_machine(layout, Node(number)) for number in range(1, 10))]
+    return [_line(machine) for machine in machines if machine.directory.exists()]
+
+
+def _line(machine: Machine) -> str:
+    if machine.init() is None:
+        return f"{machine.name}: ended"
+    daemons = sorted(path.stem for path in machine.directory.glob("*.pid") if path.stem != "init")
+    return f"{machine.name}: " + ", ".join(name if machine.daemon(name) else f"{name} (ended)" for name in daemons)
+
+
+def _note_kernel(layout: Layout) -> None:
+    noted = layout.state / "kernel"
+    if not noted.exists():
+        noted.write_text("".join(f"{name} {Path('/proc/sys', name).read_text().strip()}\n" for name in _KERNEL))
+
+
+def _restore_kernel(layout: Layout) -> None:
+    noted = layout.state / "kernel"
+    for line in noted.read_text().splitlines() if noted.exists() else ():
+        name, value = line.split()
+        if Path("/proc/sys", name).read_text().strip() != value:
+            Path("/proc/sys", name).write_text(value)
+
+
+@contextlib.contextmanager
+def _locked(layout: Layout) -> Iterator[None]:
+    """One up or down at a time."""
+    layout.home.mkdir(parents=True, exist_ok=True)
+    with (layout.home / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
