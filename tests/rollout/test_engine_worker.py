@@ -97,6 +97,37 @@ def test_collect_waits_no_longer_than_told_and_counts_what_is_left(worker, engin
     assert (done.outcomes, done.unfinished, done.steps) == ([], 0, 3)
 
 
+class Straggling(Scripted):
+    """Writes all responses but one of each task at its first step, and the rest when released."""
+
+    capacity = 4
+
+    def step(self):
+        if self.released.is_set():
+            return super().step()
+        self.entered.set()
+        threading.Event().wait(0.01)
+        return []
+
+    def unwritten(self):
+        return len(self._waiting) if self.entered.is_set() else super().unwritten()
+
+
+def test_room_that_stragglers_leave_is_told_before_any_task_is_complete(make_model, tokenizer, end_token, tasks):
+    engine = Straggling(TorchEngine(make_model("llama"), tokenizer, stop_token_ids=[end_token], max_sequences=16))
+    engine.released.clear()
+    worker = EngineWorker(lambda: engine)
+    worker.submit(tasks)
+    told = worker.collect(SECONDS)
+    assert (told.outcomes, told.unfinished, told.unwritten) == ([], 3, 3)
+    # It is told once: the next answer comes when a task is complete.
+    assert worker.collect(0.1).unwritten == 3
+    engine.released.set()
+    assert len(collect_all(worker, 3)) == 3
+    assert worker.collect(0.0).unwritten == 0
+    worker.close()
+
+
 def test_a_step_that_hangs_shows_in_the_counter_while_the_worker_answers(worker, engine, tasks):
     engine.released.clear()
     worker.submit(tasks)

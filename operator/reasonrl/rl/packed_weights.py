@@ -20,7 +20,7 @@ ALIGNMENT = 64
 """Bytes. Every tensor begins at a multiple of it, so that it can be viewed in any number format."""
 _PAGE = 4096
 _LANES = 16
-_DTYPES: dict[str, torch.dtype] = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
+NUMBER_FORMATS: dict[str, torch.dtype] = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
 
 Buffer = NDArray[numpy.uint8]
 
@@ -68,8 +68,8 @@ def pack(
     offset = 0
     for name, tensor in weights:
         kind = dtype or tensor.dtype
-        if str(kind) not in _DTYPES:
-            raise PackedWeightsError(f"{name!r} is {kind}; weights are packed as {', '.join(_DTYPES)}")
+        if str(kind) not in NUMBER_FORMATS:
+            raise PackedWeightsError(f"{name!r} is {kind}; weights are packed as {', '.join(NUMBER_FORMATS)}")
         if name in places:
             raise PackedWeightsError(f"{name!r} was given twice")
         size = tensor.numel() * kind.itemsize
@@ -78,10 +78,10 @@ def pack(
     buffer = allocate(offset)
     entries = []
     for name, (tensor, kind, start, size) in places.items():
-        _view(buffer, kind, tuple(tensor.shape), start, size).copy_(tensor)
+        view(buffer, kind, tuple(tensor.shape), start, size).copy_(tensor)
         padded = _padded(size)
         buffer[start + size : start + padded] = 0
-        entries.append(PackedEntry(name, str(kind), tuple(tensor.shape), start, size, _checksum(buffer[start : start + padded])))
+        entries.append(PackedEntry(name, str(kind), tuple(tensor.shape), start, size, checksum(buffer[start : start + padded])))
     return WeightManifest(version=version, entries=tuple(entries), total=offset), buffer
 
 
@@ -98,7 +98,7 @@ def unpack(manifest: WeightManifest, buffer: Buffer | memoryview) -> dict[str, T
     for entry in manifest.entries:
         if entry.name in found:
             raise PackedWeightsError(f"{entry.name!r} is in the manifest twice")
-        kind = _DTYPES.get(entry.dtype)
+        kind = NUMBER_FORMATS.get(entry.dtype)
         padded = _padded(entry.size)
         if kind is None or prod(entry.shape) * kind.itemsize != entry.size or entry.offset % ALIGNMENT or entry.offset + padded > flat.size:
             raise PackedWeightsError(f"{entry.name!r}: {entry.dtype} {list(entry.shape)} does not fit {entry.size} bytes at {entry.offset}")
@@ -107,9 +107,9 @@ def unpack(manifest: WeightManifest, buffer: Buffer | memoryview) -> dict[str, T
                 f"{entry.name!r} begins at byte {entry.offset}, but what comes before it ends at {end}: an entry is missing"
             )
         end += padded
-        if _checksum(flat[entry.offset : end]) != entry.checksum:
+        if checksum(flat[entry.offset : end]) != entry.checksum:
             raise PackedWeightsError(f"{entry.name!r} of version {manifest.version} was damaged on its way: its checksum is another")
-        found[entry.name] = _view(flat, kind, entry.shape, entry.offset, entry.size)
+        found[entry.name] = view(flat, kind, entry.shape, entry.offset, entry.size)
     if end != manifest.total:
         raise PackedWeightsError(f"{manifest.total - end} bytes after {[*found][-1:]} belong to no tensor: an entry is missing")
     return found
@@ -123,7 +123,7 @@ def _first_beyond(manifest: WeightManifest, size: int) -> str:
     return next((repr(entry.name) for entry in manifest.entries if entry.offset + entry.size > size), "none, but there are bytes left over")
 
 
-def _view(buffer: Buffer, dtype: torch.dtype, shape: tuple[int, ...], offset: int, size: int) -> Tensor:
+def view(buffer: Buffer, dtype: torch.dtype, shape: tuple[int, ...], offset: int, size: int) -> Tensor:
     if size == 0:
         return torch.empty(shape, dtype=dtype)
     part = buffer[offset : offset + size]
@@ -133,12 +133,17 @@ def _view(buffer: Buffer, dtype: torch.dtype, shape: tuple[int, ...], offset: in
         return torch.frombuffer(part, dtype=dtype).view(shape)
 
 
-def _checksum(part: Buffer) -> int:
+def checksum(part: Buffer) -> int:
     """Sums of every 16th 64-bit word of a page of 4 KiB, each times an odd number of its place, modulo 2^64: as fast as memory can be read,
     and it sees every flipped bit, pages that are missing or changed places, and whatever moved by anything but multiples of 128 bytes
-    inside its page."""
-    words = _view(part, torch.int64, (part.size // 8,), 0, part.size)
-    whole = part.size // _PAGE * _PAGE // 8
+    inside its page. Bytes that fill no word count as if zeros followed."""
+    whole_words = part.size // 8 * 8
+    words = view(part, torch.int64, (whole_words // 8,), 0, whole_words)
+    if whole_words < part.size:
+        rest = numpy.zeros(8, dtype=numpy.uint8)
+        rest[: part.size - whole_words] = part[whole_words:]
+        words = torch.cat((words, view(rest, torch.int64, (1,), 0, 8)))
+    whole = len(words) // (_PAGE // 8) * (_PAGE // 8)
     sums = words[:whole].view(-1, _PAGE // 8 // _LANES, _LANES).sum(dim=1).view(-1)
     sums = torch.cat((sums, words[whole:]))
     places = torch.arange(1, 2 * len(sums) + 1, 2)

@@ -27,12 +27,13 @@ class EnginesLostError(Exception):
 class Collected:
     """An engine's answer to `collect`, which is its heartbeat too.
 
-    `outcomes` are told once. `unfinished` counts the tasks still in hand, `steps` the engine's steps so far: an engine that has tasks
-    in hand and does not step is hung, though its process answers.
+    `outcomes` are told once. `unfinished` counts the tasks still in hand, `unwritten` their responses that are not complete, `steps` the
+    engine's steps so far: an engine that has tasks in hand and does not step is hung, though its process answers.
     """
 
     outcomes: list[TaskOutcome]
     unfinished: int
+    unwritten: int
     steps: int
     weight_version: int
 
@@ -50,7 +51,7 @@ class EngineSession(Protocol):
         ...
 
     def collect(self, wait_seconds: float) -> Collected:
-        """Returns at once when a task is complete, and otherwise after `wait_seconds`."""
+        """Returns at once when a task is complete or the engine has room again, and otherwise after `wait_seconds`."""
         ...
 
     def abandon(self) -> None:

@@ -39,6 +39,8 @@ class EngineWorker:
         # Guarded by `_changed`: what was handed in and not yet told, what is to be told, and how it stands.
         self._hand: dict[_Key, RolloutTask] = {}
         self._outcomes: list[TaskOutcome] = []
+        self._unwritten = 0
+        self._told_unwritten = 0
         self._steps = 0
         self._version = 0
         self._fault: str | None = None
@@ -69,21 +71,31 @@ class EngineWorker:
         with self._changed:
             self._check()
             self._hand.update({_key(task): task for task in tasks})
+            self._unwritten += sum(task.responses for task in tasks)
         self._inbox.put(lambda engine: self._take_in_hand(engine, tasks))
 
     def collect(self, wait_seconds: float) -> Collected:
         with self._changed:
-            self._changed.wait_for(lambda: self._outcomes or self._fault is not None, timeout=wait_seconds)
+            self._told_unwritten = max(self._told_unwritten, self._unwritten)
+            self._changed.wait_for(lambda: self._outcomes or self._has_room_again() or self._fault is not None, timeout=wait_seconds)
             if not self._outcomes:
                 self._check()
             told, self._outcomes = self._outcomes, []
-            return Collected(outcomes=told, unfinished=len(self._hand), steps=self._steps, weight_version=self._version)
+            self._told_unwritten = self._unwritten
+            return Collected(
+                outcomes=told,
+                unfinished=len(self._hand),
+                unwritten=self._unwritten,
+                steps=self._steps,
+                weight_version=self._version,
+            )
 
     def abandon(self) -> None:
         with self._changed:
             self._check()
             self._hand.clear()
             self._outcomes.clear()
+            self._unwritten = 0
         self._inbox.put(self._drop)
 
     def load(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int, seconds: float) -> None:
@@ -115,6 +127,10 @@ class EngineWorker:
         """A thread cannot be ended from outside: the engine is given up, and its thread ends when it comes out of its step."""
         self._break("it was closed")
         self._inbox.put(None)
+
+    def _has_room_again(self) -> bool:
+        """Since it was last told. That there still is room is no news: whoever was told had nothing to fill it with."""
+        return self._unwritten < self._capacity <= self._told_unwritten
 
     def _check(self) -> None:
         if self._fault is not None:
@@ -186,7 +202,8 @@ class EngineWorker:
         with self._changed:
             self._steps += 1
             self._outcomes.extend(outcome for outcome in outcomes if self._hand.pop(_key(outcome), None) is not None)
-            if self._outcomes:
+            self._count_unwritten(engine)
+            if self._outcomes or self._has_room_again():
                 self._changed.notify_all()
 
     def _take_in_hand(self, engine: SteppingEngine, tasks: Sequence[RolloutTask]) -> None:
@@ -197,8 +214,13 @@ class EngineWorker:
             except RolloutError as error:
                 with self._changed:
                     if self._hand.pop(_key(task), None) is not None:
+                        self._count_unwritten(engine)
                         self._outcomes.append(refused(task, str(error)))
                         self._changed.notify_all()
+
+    def _count_unwritten(self, engine: SteppingEngine) -> None:
+        waiting = sum(task.responses for key, task in self._hand.items() if key not in self._submitted)
+        self._unwritten = waiting + (engine.unwritten() if self._hand else 0)
 
     def _drop(self, engine: SteppingEngine) -> None:
         self._submitted.clear()

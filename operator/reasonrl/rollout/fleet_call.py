@@ -55,14 +55,14 @@ def tried_again(task: RolloutTask, *, reason: str) -> RolloutTask:
 def deal(call: Call | None, ready: Sequence[Member], *, live: int) -> dict[str, list[RolloutTask]]:
     """Takes tasks off the call's queue, one by one for whoever is least full; returns them by member name.
 
-    A member is full with its engine's capacity in hand and one task more. Nobody holds more than an even share, among `live` members,
-    of what is left of the call: those that are busy for a moment, or join now, find something to do.
+    A member is full with its engine's capacity in unwritten responses and one task more. Nobody holds more than an even share, among
+    `live` members, of what is left of the call: those that are busy for a moment, or join now, find something to do.
     """
     dealt: dict[str, list[RolloutTask]] = {member.name: [] for member in ready}
     if call is None:
         return dealt
     share = -(-(call.tasks - len(call.done)) // max(1, live))
-    held = {member.name: member.held for member in ready}
+    held = {member.name: member.unwritten for member in ready}
     counts = {member.name: len(member.hand) for member in ready}
     while call.waiting:
         size = call.waiting[0].responses

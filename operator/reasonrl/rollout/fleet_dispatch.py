@@ -191,6 +191,7 @@ class Dispatcher:
             return
         if collected.steps != member.steps or not collected.unfinished:
             member.steps, member.moved = collected.steps, member.heard
+        member.unwritten = collected.unwritten
         fault = None
         for outcome in collected.outcomes:
             call = self._call
@@ -270,8 +271,7 @@ class Dispatcher:
             del self.members[name]
 
     def _take_back(self, member: Member) -> list[RolloutTask]:
-        tasks = list(member.hand.values())
-        member.hand.clear()
+        tasks = member.drop()
         self.requeued += len(tasks)
         return tasks
 
@@ -291,7 +291,7 @@ class Dispatcher:
             tasks = shares[member.name]
             if tasks and not member.hand:
                 member.moved = now
-            member.hand.update({task.number: task for task in tasks})
+            member.take(tasks)
             if member.hand:
                 self._send(member, Work(tasks=tuple(tasks), wait_seconds=self._limits.poll_seconds), now)
             elif now - member.heard > self._limits.poll_seconds:
@@ -352,7 +352,7 @@ class Dispatcher:
             return
         for member in self._present():
             if member.hand:
-                member.hand.clear()
+                member.drop()
                 member.must_abandon = True
         call.reply.put(error)
 

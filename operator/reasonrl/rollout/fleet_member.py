@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -63,8 +63,8 @@ class Presence(StrEnum):
 @dataclass(eq=False, slots=True)
 class Member:
     """`current`: it surely holds the fleet's weights; `version` is what it last said it holds. `order` is what it is at, None when it
-    waits for one, and `due` when it must have reported. `moved` is when its `steps` last changed or its hands were last empty. Times
-    are of `time.monotonic()`."""
+    waits for one, and `due` when it must have reported. `unwritten` are the responses of its tasks in `hand` that are not complete, as
+    far as is known. `moved` is when its `steps` last changed or its hands were last empty. Times are of `time.monotonic()`."""
 
     name: str
     session: EngineSession
@@ -80,6 +80,7 @@ class Member:
     asleep: bool = False
     mismatches: int = 0
     hand: dict[int, RolloutTask] = field(default_factory=dict)
+    unwritten: int = 0
     must_abandon: bool = False
     steps: int = 0
     moved: float = 0.0
@@ -87,10 +88,17 @@ class Member:
     responses_done: int = 0
     tokens_done: int = 0
 
-    @property
-    def held(self) -> int:
-        """Responses that its tasks in hand ask for."""
-        return sum(task.responses for task in self.hand.values())
+    def take(self, tasks: Iterable[RolloutTask]) -> None:
+        for task in tasks:
+            self.hand[task.number] = task
+            self.unwritten += task.responses
+
+    def drop(self) -> list[RolloutTask]:
+        """All tasks in hand, which it has no more."""
+        tasks = list(self.hand.values())
+        self.hand.clear()
+        self.unwritten = 0
+        return tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

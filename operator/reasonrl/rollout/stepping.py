@@ -26,7 +26,7 @@ class SteppingEngine(Protocol):
 
     @property
     def capacity(self) -> int:
-        """Responses that it decodes at once. A fleet keeps about this much, and one task more, in its hands."""
+        """Responses that it decodes at once. A fleet keeps about this many unwritten ones, and one task more, in its hands."""
         ...
 
     def submit(self, task: RolloutTask) -> None:
@@ -40,6 +40,10 @@ class SteppingEngine(Protocol):
 
     def unfinished(self) -> int:
         """Tasks in hand."""
+        ...
+
+    def unwritten(self) -> int:
+        """Responses of the tasks in hand that are not complete: a task whose last response is long leaves room for others."""
         ...
 
     def abandon(self) -> None:
@@ -95,6 +99,9 @@ class BlockingEngineSteps:
 
     def unfinished(self) -> int:
         return len(self._waiting)
+
+    def unwritten(self) -> int:
+        return sum(task.responses for task in self._waiting)
 
     def abandon(self) -> None:
         self._waiting.clear()

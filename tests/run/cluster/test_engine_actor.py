@@ -269,10 +269,10 @@ def test_refusals_come_back_as_themselves(standing, make_fleet, prompts):
     assert len(fleet.sample(prompts, responses_per_prompt=1, setting=SETTING)) == len(LENGTHS)
 
 
-def test_a_damaged_buffer_is_refused(standing):
+def test_a_damaged_tensor_is_refused(standing):
     published = publish(weights_of(1), version=3, dtype=None)
-    damaged = ray.get(published.reference).copy()
-    damaged[0] ^= 255
+    damaged = [array.copy() for array in ray.get(published.reference)]
+    damaged[0][5] ^= 255
     with pytest.raises(WeightLoadError, match="embed_tokens"):
         standing.load(replace(published, reference=ray.put(damaged)), version=3, seconds=SECONDS)
 

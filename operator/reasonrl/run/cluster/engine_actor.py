@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from reasonrl.rl.packed_weights import PackedWeightsError, WeightManifest, unpack
+from reasonrl.rl.packed_weights import Buffer, PackedWeightsError
+from reasonrl.rl.weight_arrays import ArrayManifest, from_arrays
 from reasonrl.rollout.engine_worker import EngineWorker
 from reasonrl.rollout.protocol import WeightLoadError
 from reasonrl.rollout.stepping import SteppingEngine
@@ -54,10 +54,10 @@ class EngineActor:
     def abandon(self) -> None:
         self._worker.abandon()
 
-    def load(self, manifest: WeightManifest, buffer: Any, seconds: float) -> None:
-        """`buffer` uint8 `[manifest.total]` lies in this node's object store. Raises WeightLoadError also when it was damaged."""
+    def load(self, manifest: ArrayManifest, arrays: Sequence[Buffer], seconds: float) -> None:
+        """`arrays` lie in this node's object store. Raises WeightLoadError also when one was lost or damaged."""
         try:
-            weights = unpack(manifest, buffer)
+            weights = from_arrays(manifest, arrays)
         except PackedWeightsError as error:
             raise WeightLoadError(str(error)) from error
         self._worker.load(weights.items(), version=manifest.version, seconds=seconds)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from reasonrl.rl.packed_weights import WeightManifest, pack
+from reasonrl.run.cluster.published_weights import PublishedWeights, publish
 from reasonrl.run.errors import RunInputError
 from reasonrl.run.seeds import seed_global_generators
 from reasonrl.run.trainer_rules import TrainerRules
@@ -77,15 +77,14 @@ class Rank:
     def update(self, updates: Sequence[Sequence[TrainingSequence]], setting: UpdateSetting) -> UpdateStats:
         return self._ready().update(updates, setting=setting)
 
-    def publish(self, version: int, dtype: torch.dtype, rank: int) -> tuple[WeightManifest, Any] | None:
+    def publish(self, version: int, dtype: torch.dtype, rank: int) -> PublishedWeights | None:
         """The current weights in the object store, from rank 0; gathering them takes every rank."""
         weights = self._ready().weights()
         if rank > 0:
             for _ in weights:
                 pass
             return None
-        manifest, buffer = pack(weights, version=version, dtype=dtype)
-        return manifest, ray.put(buffer)
+        return publish(weights, version=version, dtype=dtype)
 
     def reset_reference(self, reset_optimizer: bool) -> None:
         self._ready().reset_reference(reset_optimizer=reset_optimizer)

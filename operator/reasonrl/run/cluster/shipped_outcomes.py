@@ -30,6 +30,7 @@ class ShippedCollected:
     versions: list[int]
     texts: list[str]
     unfinished: int
+    unwritten: int
     steps: int
     weight_version: int
 
@@ -45,6 +46,7 @@ def ship(collected: Collected) -> ShippedCollected:
         versions=[response.weight_version for response in responses],
         texts=[response.text for response in responses],
         unfinished=collected.unfinished,
+        unwritten=collected.unwritten,
         steps=collected.steps,
         weight_version=collected.weight_version,
     )
@@ -73,7 +75,13 @@ def unship(shipped: ShippedCollected) -> Collected:
         outcomes.append(
             TaskOutcome(call=bare.call, number=bare.number, groups=groups, error=bare.error, refused=bare.refused),
         )
-    return Collected(outcomes=outcomes, unfinished=shipped.unfinished, steps=shipped.steps, weight_version=shipped.weight_version)
+    return Collected(
+        outcomes=outcomes,
+        unfinished=shipped.unfinished,
+        unwritten=shipped.unwritten,
+        steps=shipped.steps,
+        weight_version=shipped.weight_version,
+    )
 
 
 def _bare(outcome: TaskOutcome) -> TaskOutcome:

@@ -19,7 +19,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import Tensor
 
 from reasonrl.api.failure_policy_spec import StallDeadlines
-from reasonrl.rl.packed_weights import unpack
 from reasonrl.run.cluster.errors import RankLostError
 from reasonrl.run.cluster.nodes import RunNode
 from reasonrl.run.cluster.published_weights import PublishedWeights
@@ -80,10 +79,10 @@ class TrainerGang:
     def publish(self, *, version: int) -> PublishedWeights:
         seconds = self._deadlines.weight_sync
         refs = [rank.publish.remote(version, self._dtype, number) for number, rank in enumerate(self._ranks)]
-        manifest, reference = self._results(refs, "publish", seconds=seconds)[0]
+        published: PublishedWeights = self._results(refs, "publish", seconds=seconds)[0]
         if self._after_publishing is not None:
-            self._after_publishing(manifest.total)
-        return PublishedWeights(manifest=manifest, reference=reference)
+            self._after_publishing(published.manifest.total)
+        return published
 
     def reset_reference(self, *, reset_optimizer: bool) -> None:
         self._all("reset_reference", reset_optimizer, seconds=self._deadlines.update)
@@ -176,8 +175,7 @@ class GangWeights:
         return self.gang.publish(version=version)
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        published = self.publish(version=0)
-        return iter(unpack(published.manifest, ray.get(published.reference)).items())
+        return iter(self.publish(version=0))
 
 
 def start_gang(
