@@ -290,6 +290,23 @@ def test_a_name_that_a_deletion_frees_at_once_is_looked_at_again(scripted: Any) 
     in_world(scripted, story, lambda observed: Plan(deletes=(Delete(kind="Pod", name="p", uid="uid-p"),), requeue_after=3600.0))
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_that_the_token_is_gone_is_not_believed_of_a_watch_alone(there: bool, scripted: Any) -> None:
+    async def story(world: World) -> None:
+        world.caches.pods.put(child("Pod", "p1"))
+        held = child("Secret", "j-token") | {"data": {"token": "c2VjcmV0"}}
+        answer = world.server.say(held) if there else world.server.refuse(404, "NotFound")
+        world.server.on("GET", "/api/v1/namespaces/a/secrets/j-token", answer)
+        await reconcile(world.engine, world.job.key)
+        await reconcile(world.engine, world.job.key)
+        names_seen = [[each.name for each in seen.children.objects] for seen in world.observed]
+        assert names_seen == ([["j-token"]] * 2 if there else [[], []])
+        assert world.server.count("GET") == (1 if there else 2), "asked only while it is missing"
+        assert "c2VjcmV0" not in repr(world.observed)
+
+    in_world(scripted, story)
+
+
 def test_a_job_that_went_meanwhile_is_forgotten(scripted: Any) -> None:
     async def story(world: World) -> None:
         world.server.on("PATCH", f"{JOBS}/j/status", world.server.refuse(404, "NotFound"))

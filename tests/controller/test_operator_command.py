@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 MAIN = "from reasonrl.cli.app import main; main()"
 
 
@@ -40,6 +42,24 @@ def test_a_word_that_is_no_log_level_is_refused() -> None:
     result = run(MAIN, "operator", "--log-level", "loud")
     assert result.returncode == 2
     assert "--log-level loud" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--workers", "16", "--in-flight", "8"], ["--in-flight 8", "16 workers"]),
+        (["--poll-seconds", "300"], ["--poll-seconds 300", "at most 100"]),
+        (["--namespace", "a", "--namespace", "b", "--namespace", "a"], ["--namespace a", "more than once"]),
+        (["--lease-seconds", "1"], ["--lease-seconds"]),
+    ],
+    ids=lambda value: " ".join(value[:2]),
+)
+def test_options_that_contradict_each_other_are_refused_with_what_to_do(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+    result = run(MAIN, "operator", "--kubeconfig", str(tmp_path / "none"), *arguments, HOME=str(tmp_path))
+    assert result.returncode == 2
+    for word in words:
+        assert word in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_the_operator_brings_no_tensors_and_no_typed_models_into_memory() -> None:

@@ -7,10 +7,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reasonrl.controller.health import HealthServer, Limits, LoopPulse, Vitals, ailments
 from reasonrl.controller.metrics import Metrics
 from reasonrl.controller.object_record import parse_job
+from reasonrl.controller.operator_options import Options, check_options, health_limits, lease_times
 from reasonrl.controller.work_queue import QueueNumbers
 
 IDLE: dict[str, Any] = {"ready": 0, "delayed": 0, "working": 0, "oldest": 0.0, "longest_work": 0.0, "adds": 0, "retries": 0}
@@ -39,6 +42,17 @@ def test_each_part_that_is_stuck_is_named(changes: dict[str, Any], word: str) ->
 
 def test_a_process_that_waits_for_the_lease_is_alive() -> None:
     assert ailments(vitals(lease=None), Limits()) == []
+
+
+@given(st.floats(3.0, 300.0), st.floats(1.0, 600.0))
+def test_a_holder_that_renews_in_time_is_alive_however_the_options_are_set(lease_seconds: float, silence: float) -> None:
+    lease = lease_times(lease_seconds)
+    options = Options(lease=lease, silence=silence)
+    check_options(options)
+    limits = health_limits(options)
+    # The oldest that a lease gets that is not lost, and a watch that was silent, was found to be, and waited the longest back-off.
+    assert ailments(vitals(lease=lease.renew, watches={"pods": silence + 31.0}), limits) == []
+    assert ailments(vitals(lease=3 * lease.duration + 60.0), limits) != []
 
 
 def status_of_job(metrics: Metrics, before: dict[str, Any], after: dict[str, Any]) -> None:

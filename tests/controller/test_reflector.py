@@ -217,6 +217,57 @@ def test_a_kind_that_the_cluster_lacks_counts_as_empty_until_it_comes(scripted: 
     follow(scripted, script, story, kind=VOLCANO_POD_GROUP, optional=True)
 
 
+@pytest.mark.parametrize(("code", "reason"), [(403, "Forbidden"), (404, "NotFound")])
+def test_an_optional_kind_that_cannot_be_had_is_told_once_and_tried_again(
+    code: int, reason: str, scripted: Any, until: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="reasonrl.controller.reflector")
+
+    def script(server: Any) -> None:
+        path = "/apis/scheduling.volcano.sh/v1beta1/podgroups"
+        server.on("GET", path, *[server.refuse(code, reason)] * 4, server.say(listing(10, secret("x", 9))), watch=False)
+        server.on("GET", path, server.stream(then="hang"), watch=True)
+
+    async def story(following: Following) -> None:
+        await asyncio.wait_for(following.reflector.synced.wait(), 10)
+        assert held(following.store) == {}
+        await until(lambda: held(following.store) == {"x": "c"})
+        assert following.lists() == 5
+        assert sum("done without" in record.message for record in caplog.records) == 1
+
+    follow(scripted, script, story, kind=VOLCANO_POD_GROUP, optional=True)
+
+
+def test_a_right_to_an_optional_kind_that_is_taken_away_and_given_back_loses_nothing(scripted: Any, until: Any) -> None:
+    def script(server: Any) -> None:
+        path = "/apis/scheduling.volcano.sh/v1beta1/podgroups"
+        refused = [server.refuse(403, "Forbidden")] * 20
+        before, after = listing(10, secret("x", 9), secret("y", 9)), listing(20, secret("x", 9))
+        server.on("GET", path, server.say(before), *refused, server.say(after), watch=False)
+        server.on("GET", path, server.refuse(403, "Forbidden"), server.stream(then="hang"), watch=True)
+
+    async def story(following: Following) -> None:
+        await until(lambda: 2 <= following.lists() < 20)
+        assert held(following.store) == {"x": "c", "y": "c"}, "that we may not look does not mean that there is nothing"
+        await until(lambda: held(following.store) == {"x": "c"})
+
+    follow(scripted, script, story, kind=VOLCANO_POD_GROUP, optional=True)
+
+
+def test_a_kind_that_is_needed_is_waited_for(scripted: Any, until: Any) -> None:
+    def script(server: Any) -> None:
+        server.on("GET", PATH, *[server.refuse(403, "Forbidden")] * 20, server.say(listing(10, secret("x", 9))), watch=False)
+        server.on("GET", PATH, server.stream(then="hang"), watch=True)
+
+    async def story(following: Following) -> None:
+        await until(lambda: following.lists() >= 3)
+        assert following.lists() > 20 or not following.reflector.synced.is_set()
+        await until(lambda: held(following.store) == {"x": "c"})
+        assert following.reflector.synced.is_set()
+
+    follow(scripted, script, story)
+
+
 def test_an_object_that_cannot_be_read_does_not_blind_the_watch(scripted: Any, until: Any) -> None:
     def script(server: Any) -> None:
         odd = secret("odd", 11)

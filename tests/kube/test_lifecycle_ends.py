@@ -100,7 +100,8 @@ def test_a_job_keeps_the_blueprint_that_it_began_with(job: ClusterJob, api: Clie
     api.create(blueprint("ReasoningRLRuntime", "h100", spec), namespace=job.namespace)
     before = job.wait_pods(job.wanted(trainers=3))
     seen = job.wait_summary("Running")
-    assert {key: seen["runtime"][key] for key in ("kind", "name")} == {"kind": "ReasoningRLRuntime", "name": "h100"}
+    version = api.get("reasoningrlruntimes", "h100", namespace=job.namespace)["metadata"]["resourceVersion"]
+    assert seen["runtime"] == {"kind": "ReasoningRLRuntime", "name": "h100", "resourceVersion": version}
     assert (job.config()["image"], job.config()["ttlSecondsAfterFinished"]) == ("team/runtime:1", 600)
     config = job.file(names.CONFIG_JOB_FILE)
     api.patch(
@@ -119,6 +120,7 @@ def test_a_job_keeps_the_blueprint_that_it_began_with(job: ClusterJob, api: Clie
         pod = api.get("pods", name, namespace=job.namespace)
         assert pod["spec"]["containers"][0]["image"] == "team/runtime:1", "what is made later is made by the old blueprint as well"
     assert job.file(names.CONFIG_JOB_FILE)["spec"] == {**config["spec"], "checkpoint": {**config["spec"]["checkpoint"], "everySteps": 9}}
+    assert job.status()["runtime"]["resourceVersion"] == version, "it tells what was resolved, not what the blueprint became"
 
 
 def test_a_job_that_makes_no_sense_with_its_blueprint_fails_with_the_reason(job: ClusterJob, api: Client) -> None:

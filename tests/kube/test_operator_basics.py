@@ -284,6 +284,33 @@ def test_of_two_operators_one_acts_and_the_other_takes_over(
     assert_exactly_the_right_pods(api, kubelet, namespace)
 
 
+def test_after_a_crash_the_other_replica_acts_within_25_seconds_of_default_times(
+    api: Client, kubelet: FakeKubelet, namespace: str, start: Start, proxy: FaultProxy, calls: AuditTrail
+) -> None:
+    """The times that the chart has: a lease of 15 s."""
+    first = start("--lease-seconds", "15")
+    first.wait_said("leading as")
+    second = start("--lease-seconds", "15")
+    second.wait_said("caches are filled")
+    api.create(manifest(namespace))
+    wait_summary(api, namespace, "Running")
+    for waiting in ("/healthz", "/readyz"):
+        assert second.page(waiting) == "ok", "a replica that waits is healthy"
+    first.kill()
+    # While nobody acts: a failure, and a job that is applied.
+    kubelet.fail(PODS[-1], 3)
+    second.wait_said("leading as", deadline=25.0)
+    wait_for(lambda: kubelet.made(PODS[-1]) == 2, deadline=30, what="the new leader replaces the rollout pod")
+    job = wait_summary(api, namespace, "Running")
+    assert job["status"]["attempts"]["rollout"]["failures"] == 1
+    assert [kubelet.made(pod) for pod in PODS] == [1, 1, 1, 2]
+    made = [call.name for call in calls.calls(namespace=namespace) if (call.verb, call.resource, call.code) == ("create", "pods", 201)]
+    assert sorted(made) == sorted([*PODS, PODS[-1]]), "nothing is created twice"
+    assert_exactly_the_right_pods(api, kubelet, namespace)
+    for acting in ("/healthz", "/readyz"):
+        assert second.page(acting) == "ok"
+
+
 def test_an_operator_that_was_frozen_past_its_lease_ends_without_writing(
     api: Client, kubelet: FakeKubelet, namespace: str, start: Start, proxy: FaultProxy
 ) -> None:

@@ -43,7 +43,8 @@ def operator(
 ) -> None:
     """Run the operator until a signal ends it.
 
-    Exit code 75 means that another replica acts now; 3 that a part of the operator broke. Both are for a restart.
+    Exit code 75 means that another replica acts now; 3 that a part of the operator broke. Both are for a restart. 2 means that it was
+    started in a way in which it cannot run.
     """
     import asyncio
     import logging
@@ -52,9 +53,8 @@ def operator(
 
     try:
         from reasonrl.controller.api_login import LoginError
-        from reasonrl.controller.engine_room import Options
-        from reasonrl.controller.lease import LeaseTimes
         from reasonrl.controller.operator import OperatorFailed, run_operator
+        from reasonrl.controller.operator_options import Options, OptionsError, lease_times
         from reasonrl.controller.plan import plan
         from reasonrl.controller.settings import Platform
     except ModuleNotFoundError as error:
@@ -80,8 +80,7 @@ def operator(
         context=context,
         lease_namespace=lease_namespace or _own_namespace(namespace or []),
         lease_name=lease_name,
-        # A renewal may be tried several times before the lease is lost, and there is a margin before another may take it.
-        lease=LeaseTimes(duration=lease_seconds, renew=lease_seconds * 2 / 3, retry=lease_seconds * 2 / 15),
+        lease=lease_times(lease_seconds),
         identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4().hex[:8]}",
         silence=watch_silence,
         poll=poll_seconds,
@@ -89,7 +88,7 @@ def operator(
     platform = replace(Platform(cluster_domain=cluster_domain), **({"image": image} if image else {}))
     try:
         asyncio.run(run_operator(options, partial(plan, platform=platform)))
-    except LoginError as error:
+    except (LoginError, OptionsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     except OperatorFailed as error:

@@ -8,12 +8,13 @@ from typing import Any
 
 from reasonrl.api import names
 from reasonrl.controller.actions import Create, Patch
-from reasonrl.controller.frozen_job import BLUEPRINT_FILE, FrozenJob, digest
+from reasonrl.controller.frozen_job import BLUEPRINT_FILE, BLUEPRINT_VERSION_FILE, FrozenJob, digest
 from reasonrl.controller.ownership import child_labels, owner_references
 from reasonrl.controller.pod_environment import TOKEN_KEY
 from reasonrl.controller.records import JobRecord, ObjectRecord, Observed
 from reasonrl.controller.requests import Control
 from reasonrl.controller.settings import JobSettings, part
+from reasonrl.controller.situation import lost_their_token
 
 GENERATED_TOKEN = "<generated>"
 """Stands in the Secret's `stringData` for a random token. A plan must not be random: the executor puts it in when it creates
@@ -32,6 +33,8 @@ def config_data(frozen: FrozenJob, control: Control) -> dict[str, str]:
     data = {names.CONFIG_JOB_FILE: frozen.text, names.CONFIG_CONTROL_FILE: control.text()}
     if frozen.blueprint is not None:
         data[BLUEPRINT_FILE] = json.dumps(frozen.blueprint)
+        if frozen.version:
+            data[BLUEPRINT_VERSION_FILE] = frozen.version
     return data
 
 
@@ -45,11 +48,13 @@ def config_patch(record: ObjectRecord, frozen: FrozenJob, control: Control) -> P
 
 
 def missing_children(observed: Observed, settings: JobSettings, frozen: FrozenJob, control: Control) -> tuple[Create, ...]:
-    """What has to be created; what is on its way out is waited for, and what another owner holds is not touched."""
+    """What has to be created; what is on its way out is waited for, and what another owner holds is not touched.
+
+    A new token comes when the last pod with the lost one has gone: until then its absence is the evidence of what has to be done."""
     job = observed.job
     there = {(each.kind, each.name) for each in observed.children.objects}
     strangers = set(observed.children.strangers)
-    bodies = [_config(job, frozen, control), _service(job), _secret(job)]
+    bodies = [_config(job, frozen, control), _service(job), *([] if lost_their_token(observed) else [_secret(job)])]
     if part(settings.spec, "network").get("policy") != "None":
         bodies.append(_network_policy(job, settings))
     if settings.gang in ("Volcano", "Coscheduling"):

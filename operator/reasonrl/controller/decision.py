@@ -12,8 +12,9 @@ from reasonrl.controller.stall import Stall
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """`ledger` is what is to be recorded. `rollouts` are wanted, `new_trainers` and `new_rollouts` are created now. `note` is about an
-    edit of the running job: None where there was none, "" where it was carried out, or what was not and why."""
+    """`ledger` is what is to be recorded. `rollouts` are wanted, `new_trainers` and `new_rollouts` are created now, `doomed` are the UIDs
+    of pods that are deleted now. `note` is about an edit of the running job: None where there was none, "" where it was carried out, or
+    what was not and why."""
 
     ledger: Ledger
     hold: Hold | None = None
@@ -22,4 +23,5 @@ class Decision:
     rollouts: int = 0
     new_trainers: int = 0
     new_rollouts: int = 0
+    doomed: frozenset[str] = frozenset()
     note: str | None = None

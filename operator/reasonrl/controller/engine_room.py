@@ -11,8 +11,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kubernetes.aio.client.configuration import Configuration
@@ -21,11 +19,14 @@ from reasonrl.api import names
 from reasonrl.controller import kinds
 from reasonrl.controller.actions import Plan
 from reasonrl.controller.api_client import ApiClient
+from reasonrl.controller.api_errors import ApiError, Forbidden, NotFound
 from reasonrl.controller.api_login import load_login
 from reasonrl.controller.caches import Caches
 from reasonrl.controller.health import HealthServer, LoopPulse, Vitals
-from reasonrl.controller.lease import Lease, LeaseTimes, steady_clock
+from reasonrl.controller.kinds import CLUSTER_RUNTIME, RUNTIME, Kind
+from reasonrl.controller.lease import Lease, steady_clock
 from reasonrl.controller.metrics import Metrics
+from reasonrl.controller.operator_options import Options, health_limits
 from reasonrl.controller.poller import Poller, PollTimes, Target
 from reasonrl.controller.reconcile import Engine, work
 from reasonrl.controller.recorder import Recorder
@@ -39,26 +40,6 @@ _ENDED = frozenset({"Succeeded", "Failed", "Suspended"})
 _SILENT_KINDS = (kinds.SERVICE, kinds.SECRET, kinds.NETWORK_POLICY, kinds.VOLCANO_POD_GROUP, kinds.COSCHEDULING_POD_GROUP)
 """Kinds of which the metadata is enough: a Secret's content never leaves the API server."""
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the command line decides. No namespaces means the whole cluster. Times are seconds."""
-
-    namespaces: tuple[str, ...] = ()
-    workers: int = 16
-    in_flight: int = 64
-    health_host: str = "0.0.0.0"
-    health_port: int = 8080
-    kubeconfig: Path | None = None
-    context: str | None = None
-    lease_namespace: str = "default"
-    lease_name: str = "reasonrl-operator"
-    identity: str = "reasonrl-operator"
-    lease: LeaseTimes = LeaseTimes()  # noqa: RUF009 (frozen)
-    settle: float = 0.3
-    silence: float = 75.0
-    poll: float = 10.0
 
 
 class EngineRoom:
@@ -102,7 +83,7 @@ class EngineRoom:
         )
         self._pulse = LoopPulse(time.monotonic, self._feel)
         self._reflectors = list(self._make_reflectors())
-        self._health = HealthServer(vitals=self.vitals, registry=self.metrics.registry)
+        self._health = HealthServer(vitals=self.vitals, registry=self.metrics.registry, limits=health_limits(options))
         self.metrics.follow(queue=self.queue.numbers, jobs=lambda: (entry.record for entry in self.caches.jobs))
         self._leading = False
 
@@ -140,6 +121,26 @@ class EngineRoom:
         await self._health.stop()
         await self._client.close()
         await self._lease_client.close()
+
+    async def blueprints_to_watch(self) -> list[Kind]:
+        """The kinds of blueprint that the operator may watch. One that it may not watch, or that the cluster lacks, is no reason not to
+        begin: what a job names of it is asked for by name."""
+        namespaces = self._options.namespaces
+        watched = [kind for kind in ((RUNTIME,) if namespaces else (RUNTIME, CLUSTER_RUNTIME)) if await self._may_list(kind)]
+        self.runtimes.watched = frozenset(watched)
+        return watched
+
+    async def _may_list(self, kind: Kind) -> bool:
+        try:
+            for namespace in self._options.namespaces or (None,):
+                async for _ in self._client.list_pages(kind, namespace=namespace, page=1, metadata_only=True):
+                    break
+        except (Forbidden, NotFound) as error:
+            logger.warning("blueprints of kind %s are asked for by name, as they cannot be watched: %s", kind.kind, error)
+            return False
+        except ApiError as error:
+            logger.info("%s", error)
+        return True
 
     def runtime_changed(self, place: tuple[str, str, str]) -> None:
         """A blueprint came, changed or went: the jobs that name it are looked at."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reasonrl.api import names
 from reasonrl.api.exit_codes import ExitCode
 from reasonrl.controller.conditions import find
 from reasonrl.controller.endings import Ending, ending_of, first_cause
@@ -68,6 +69,19 @@ def judge_trainers(situation: Situation, stall: Stall | None) -> Verdict | None:
     if stall is not None and stall.confirmed:
         return count_failure(situation, "Stalled", stall.message)
     return None
+
+
+def judge_token(situation: Situation) -> Restart | None:
+    """A new token is of no use to pods that hold the lost one, and they are of no use to pods with a new one: all start anew."""
+    wanted = situation.ledger.trainer.wanted
+    if not situation.token_lost or not any(pod.attempt == wanted and not pod.deleting for pod in situation.trainers):
+        return None
+    secret = names.token_name(situation.job.key.name)
+    message = (
+        f"the Secret {secret} was deleted, and a pod with a new token could not join those with the old one; all pods are made anew with a "
+        "new Secret, and training goes on from the last checkpoint"
+    )
+    return _interrupted(situation, "TokenLost", message, None)
 
 
 def judge_ending(situation: Situation, ending: Ending, *, youngest: PodRecord) -> Verdict:

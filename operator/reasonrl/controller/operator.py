@@ -23,9 +23,10 @@ from reasonrl.api import names
 from reasonrl.controller.actions import Plan
 from reasonrl.controller.api_errors import NotLeading
 from reasonrl.controller.api_login import LoginError, load_login
-from reasonrl.controller.engine_room import EngineRoom, Options
-from reasonrl.controller.kinds import CLUSTER_RUNTIME, RUNTIME, Kind
+from reasonrl.controller.engine_room import EngineRoom
+from reasonrl.controller.kinds import Kind
 from reasonrl.controller.lease import LeaseLost
+from reasonrl.controller.operator_options import Options, check_options
 from reasonrl.controller.records import Observed
 from reasonrl.controller.work_queue import BackOff
 
@@ -44,11 +45,13 @@ class OperatorFailed(Exception):
 
 
 async def run_operator(options: Options, plan: Callable[[Observed], Plan]) -> None:
-    """Runs until a signal ends it. LoginError where there is no API server to go to, OperatorFailed where a part broke.
+    """Runs until a signal ends it. OptionsError where options contradict each other, LoginError where there is no API server to go to,
+    OperatorFailed where a part broke.
 
     Kopf ends with what its watches cannot bear, such as an HTTP 410, and with it everything that began under it. Then all begins anew, with
     the lease given back in between, so that a second replica goes on at once.
     """
+    check_options(options)
     failures = 0
     while True:
         started = time.monotonic()
@@ -109,7 +112,7 @@ async def _run_under_kopf(options: Options, plan: Callable[[Observed], Plan]) ->
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
         return _connection(await load_login(options.kubeconfig, options.context))
 
-    for kind in (RUNTIME,) if options.namespaces else (RUNTIME, CLUSTER_RUNTIME):
+    for kind in await room.blueprints_to_watch():
         _watch_blueprints(registry, room, kind)
     await kopf.operator(
         registry=registry,

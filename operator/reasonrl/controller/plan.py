@@ -7,19 +7,22 @@ look does what can be done at once and says when the next one is due; when nothi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from reasonrl.api import names
+from reasonrl.api.names import Role
 from reasonrl.api.problems import JobError
 from reasonrl.controller.actions import Create, Delete, Happening, Plan
 from reasonrl.controller.children import config_of, config_patch, missing_children
 from reasonrl.controller.conditions import find
 from reasonrl.controller.decision import Decision
-from reasonrl.controller.failure_policy import Finish, Restart, count_failure, judge_trainers, success_of
+from reasonrl.controller.failure_policy import Finish, Restart, count_failure, judge_token, judge_trainers, success_of
 from reasonrl.controller.frozen_job import FrozenJob, edit, read_frozen, resolve, source_of
 from reasonrl.controller.happenings import happenings_of
 from reasonrl.controller.ledger import Ledger
 from reasonrl.controller.lifecycle import PAUSED, Hold, deadline_left, deadline_message, end_of_suspension, hold_of, time_to_live
+from reasonrl.controller.lost_pods import lost_pods
 from reasonrl.controller.pods import pod_body, template_of
 from reasonrl.controller.records import JobRecord, Observed
 from reasonrl.controller.requests import Control, answer_requests, read_control
@@ -103,12 +106,22 @@ def _know(observed: Observed) -> _Known | _Refusal:
     blueprint = part(job.spec, "runtimeRef")
     if blueprint and observed.runtime is None:
         kind, name = blueprint.get("kind") or "ClusterReasoningRLRuntime", blueprint.get("name")
+        if observed.runtime_forbidden:
+            return _Refusal(reason="RuntimeForbidden", message=_forbidden(job, f"{kind} {name!r}"), look_again=BLUEPRINT_SECONDS)
         message = f"spec.runtimeRef names the {kind} {name!r}, which does not exist; create it, or name another"
         return _Refusal(reason="RuntimeNotFound", message=message, look_again=BLUEPRINT_SECONDS)
     try:
-        return _Known(frozen=resolve(job, observed.runtime), control=control)
+        return _Known(frozen=resolve(job, observed.runtime, version=observed.runtime_version), control=control)
     except JobError as error:
         return _Refusal(reason="InvalidSpec", message=str(error))
+
+
+def _forbidden(job: JobRecord, blueprint: str) -> str:
+    return (
+        f"spec.runtimeRef names the {blueprint}, which this operator has no right to read. Installed for some namespaces, it reads "
+        f"cluster-wide blueprints only with rbac.clusterRuntimes: true in its chart; ask for that, or name a ReasoningRLRuntime of "
+        f"namespace {job.key.namespace}"
+    )
 
 
 def _edited(frozen: FrozenJob, control: Control, job: JobRecord) -> _Known:
@@ -130,8 +143,11 @@ def _refuse(observed: Observed, refusal: _Refusal) -> Plan:
     job = observed.job
     begun = bool(job.status.get("startTime"))
     final = refusal.look_again is None and not begun
+    # Somebody deleted the ConfigMap of a job that had begun, and what it held cannot be worked out again. Its pods go on as they are, until
+    # that is mended; but they are taken away where that is asked for.
+    hold = hold_of(job) if begun else None
     status = refused_status(
-        job.status, generation=job.generation, now=observed.now, reason=refusal.reason, message=refusal.message, final=final
+        job.status, generation=job.generation, now=observed.now, reason=refusal.reason, message=refusal.message, final=final, hold=hold
     )
     before = find(job.status, "Admitted")
     new = before.get("reason") != refusal.reason or before.get("message") != find(status, "Admitted")["message"]
@@ -141,7 +157,12 @@ def _refuse(observed: Observed, refusal: _Refusal) -> Plan:
         return Plan(delete_job=True)
     if final and left is None and isinstance(job.spec.get("ttlSecondsAfterFinished"), int):
         left = float(job.spec["ttlSecondsAfterFinished"])
-    return Plan(status=status, happenings=happenings, requeue_after=left if final else refusal.look_again or BLUEPRINT_SECONDS)
+    return Plan(
+        deletes=tuple(delete_pod(pod) for pod in observed.children.pods if hold is not None and not pod.deleting),
+        status=status,
+        happenings=happenings,
+        requeue_after=left if final else refusal.look_again or BLUEPRINT_SECONDS,
+    )
 
 
 # --- What follows ----------------------------------------------------------------------------------------------------------------------
@@ -170,7 +191,7 @@ def _decide(situation: Situation, known: _Known) -> _Course:
     if judged.look_again is not None:
         course.wakes.append(judged.look_again)
     course.stall = judged if isinstance(judged, Stall) else None
-    course.verdict = judge_trainers(situation, course.stall)
+    course.verdict = judge_trainers(situation, course.stall) or judge_token(situation)
     if course.verdict is None:
         _follow_health(situation, course)
     if isinstance(course.verdict, Restart):
@@ -248,8 +269,9 @@ def _carry_out(observed: Observed, situation: Situation, known: _Known, course: 
         deletes = [*_old_trainers(situation, course), *change.deletes]
         if record is not None or course.hold is None:
             creates += missing_children(observed, situation.settings, known.frozen, course.control)
-        if course.hold is None and course.verdict is None:
+        if course.hold is None and course.verdict is None and not situation.token_lost:
             new_trainers = _missing_trainers(situation, course)
+            course.happenings += _lost(situation, course.ledger, "trainer", wanted=situation.settings.trainers)
         new_rollouts = change.missing
     # Old pods are gone before their successors come: the names are the same.
     creates += _pods(situation, course, new_trainers, new_rollouts)
@@ -261,6 +283,7 @@ def _carry_out(observed: Observed, situation: Situation, known: _Known, course: 
         rollouts=_wanted_rollouts(situation, course),
         new_trainers=len(new_trainers),
         new_rollouts=len(new_rollouts),
+        doomed=frozenset(delete.uid for delete in deletes),
         note=known.note,
     )
     status, settles = job_status(situation, known.frozen, decision)
@@ -284,12 +307,24 @@ def _carry_out(observed: Observed, situation: Situation, known: _Known, course: 
 def _rollouts(situation: Situation, course: _Course) -> RolloutChange:
     if course.hold is not None:
         change = RolloutChange(ledger=course.ledger, deletes=[delete_pod(pod) for pod in situation.rollouts if not pod.deleting])
+    elif situation.token_lost:
+        holders = [pod for pod in situation.rollouts if not pod.deleting and not ended(pod)]
+        change = RolloutChange(ledger=course.ledger, deletes=[delete_pod(pod) for pod in holders])
     else:
         phase = situation.settings.phase(situation.phase_index)
         template = template_of("rollout", phase.rollout_gpus)
         change = change_rollouts(situation, course.ledger, wanted=phase.rollouts, template=template)
+        change.happenings += _lost(situation, course.ledger, "rollout", wanted=phase.rollouts, gpus=phase.rollout_gpus)
     course.ledger = change.ledger
     return change
+
+
+def _lost(situation: Situation, ledger: Ledger, role: Role, *, wanted: int, gpus: int | None = None) -> Iterator[Happening]:
+    gpus = situation.settings.trainer_gpus if gpus is None else gpus
+    lost = lost_pods(situation, ledger, role=role, wanted=wanted, template=template_of(role, gpus))
+    if lost:
+        message = f"deleted from outside, and made again (not counted as a failure): {', '.join(lost[:8])}{' …' if len(lost) > 8 else ''}"
+        yield Happening(type="Normal", reason="PodDeleted", message=message)
 
 
 def _wanted_rollouts(situation: Situation, course: _Course) -> int:

@@ -60,7 +60,7 @@ def count_trainers(situation: Situation, decision: Decision) -> Count:
 
 
 def count_rollouts(situation: Situation, decision: Decision, trainers: Count) -> Count:
-    wanted = [pod for pod in situation.rollouts if pod.index < decision.rollouts]
+    wanted = [pod for pod in situation.rollouts if pod.index < decision.rollouts and pod.uid not in decision.doomed]
     shown, desired = part(situation.status, "rollouts"), decision.rollouts
     alone = trainers.ready < trainers.desired
     return count_pods(situation, shown, wanted, desired=desired, new=decision.new_rollouts, shown_when=_NEVER if alone else desired)

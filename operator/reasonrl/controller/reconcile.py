@@ -14,16 +14,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reasonrl.api import names
 from reasonrl.controller.actions import Happening, Plan
 from reasonrl.controller.api_client import ApiClient
 from reasonrl.controller.api_errors import ApiError, Conflict, NotFound, NotLeading
 from reasonrl.controller.apply import Outcome, apply_plan, describe
 from reasonrl.controller.caches import Caches
-from reasonrl.controller.kinds import JOB
+from reasonrl.controller.kinds import CONFIG_MAP, JOB, SECRET
 from reasonrl.controller.metrics import Metrics
 from reasonrl.controller.recorder import Recorder
-from reasonrl.controller.records import JobKey, JobRecord, Observed
-from reasonrl.controller.runtimes import Runtimes
+from reasonrl.controller.records import Children, JobKey, JobRecord, Observed
+from reasonrl.controller.runtimes import Blueprint, NoBlueprint, Runtimes
+from reasonrl.controller.situation import ended
 from reasonrl.controller.status_writer import write_status
 from reasonrl.controller.work_queue import WorkQueue
 
@@ -56,11 +58,16 @@ async def reconcile(engine: Engine, key: JobKey) -> None:
         return
     job = held.record
     now = engine.now()
+    children = await _children(engine, job, now=now)
+    blueprint = await engine.runtimes.of_job(job, settled=any(each.kind == CONFIG_MAP.kind for each in children.objects))
+    known = blueprint if isinstance(blueprint, Blueprint) else None
     observed = Observed(
         job=job,
-        children=engine.caches.children(job, now=now),
+        children=children,
         progress=engine.caches.progress.get(job.uid),
-        runtime=await engine.runtimes.of_job(job),
+        runtime=known.spec if known is not None else None,
+        runtime_version=known.version if known is not None else None,
+        runtime_forbidden=isinstance(blueprint, NoBlueprint) and blueprint.forbidden,
         now=now,
     )
     plan = engine.plan(observed)
@@ -69,7 +76,7 @@ async def reconcile(engine: Engine, key: JobKey) -> None:
         job = await _write_status(engine, job, plan.status)
     outcome = await apply_plan(engine.client, engine.caches, job, plan, now=engine.now)
     if not status_first:
-        job = await _write_status(engine, job, _with_failures(plan.status, outcome))
+        job = await _write_status(engine, job, _with_failures(engine, job, plan.status, outcome))
     for happening in plan.happenings:
         engine.recorder.emit(job, happening)
     if outcome.failures:
@@ -84,6 +91,21 @@ async def reconcile(engine: Engine, key: JobKey) -> None:
         engine.queue.add_after(key, _SOONEST)
     elif plan.requeue_after is not None:
         engine.queue.add_after(key, max(_SOONEST, plan.requeue_after))
+
+
+async def _children(engine: Engine, job: JobRecord, *, now: float) -> Children:
+    """What the caches hold, but for one thing: pods without the Secret of their token are all made anew, so that it is gone is not believed
+    of a watch that may lag behind the one of pods."""
+    children = engine.caches.children(job, now=now)
+    name = names.token_name(job.key.name)
+    if not children.pods or any(each.kind == SECRET.kind and each.name == name for each in children.objects):
+        return children
+    try:
+        held = await engine.client.get(SECRET, namespace=job.key.namespace, name=name)
+    except NotFound:
+        return children
+    engine.caches.store_of(SECRET).put_own(held)
+    return engine.caches.children(job, now=now)
 
 
 async def _write_status(engine: Engine, job: JobRecord, wanted: Mapping[str, Any] | None) -> JobRecord:
@@ -104,10 +126,16 @@ async def _write_status(engine: Engine, job: JobRecord, wanted: Mapping[str, Any
     return held.record if held is not None and held.uid == job.uid else job
 
 
-def _with_failures(status: Mapping[str, Any] | None, outcome: Outcome) -> Mapping[str, Any] | None:
-    if status is None or not outcome.failures:
+def _with_failures(engine: Engine, job: JobRecord, status: Mapping[str, Any] | None, outcome: Outcome) -> Mapping[str, Any] | None:
+    """The status with what went wrong, and without pods that were to be created and are not there."""
+    if status is None or not (outcome.failures or outcome.strangers):
         return status
-    return {**status, "message": describe(outcome.failures)[:1024]}
+    pods = [pod for pod in engine.caches.children(job, now=engine.now()).pods if not pod.deleting and not ended(pod)]
+    counts = {
+        f"{role}s": {**status[f"{role}s"], "created": sum(pod.role == role for pod in pods)} for role in names.ROLES if f"{role}s" in status
+    }
+    told = {"message": describe(outcome.failures)[:1024]} if outcome.failures else {}
+    return {**status, **counts, **told}
 
 
 async def work(engine: Engine) -> None:

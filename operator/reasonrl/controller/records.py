@@ -108,10 +108,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """All that `plan` may know. `runtime` is the blueprint's spec when the job names one that exists; `now` is Unix seconds."""
+    """All that `plan` may know. `now` is Unix seconds.
+
+    `runtime` is the spec of the blueprint that the job names and `runtime_version` its resource version, where it exists;
+    `runtime_forbidden` says that the operator may not look.
+    """
 
     job: JobRecord
     children: Children
     progress: Progress | None
     runtime: Mapping[str, Any] | None
     now: float
+    runtime_version: str | None = None
+    runtime_forbidden: bool = False

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from reasonrl.controller.api_client import ApiClient
-from reasonrl.controller.api_errors import ApiError, Gone, NoAnswer, NotFound
+from reasonrl.controller.api_errors import ApiError, Forbidden, Gone, NoAnswer, NotFound
 from reasonrl.controller.kinds import Kind
 from reasonrl.controller.records import JobKey
 from reasonrl.controller.store import Store, revision_of
@@ -72,6 +72,7 @@ class Reflector(Generic[R]):
         self._optional = optional
         self._since = ""
         self._failures = 0
+        self._told_absent = False
 
     async def run(self) -> None:
         """Lists and watches until it is cancelled."""
@@ -87,6 +88,8 @@ class Reflector(Generic[R]):
                 await self._wait_after_failure(from_second=True)
             except NotFound as error:
                 await self._wait_for_kind(error)
+            except Forbidden as error:
+                await self._wait_for_rights(error)
             except ApiError as error:
                 log = logger.info if isinstance(error, NoAnswer) else logger.warning
                 log("%s", error)
@@ -109,6 +112,7 @@ class Reflector(Generic[R]):
             await asyncio.sleep(0)
         self._tell(self.store.keep_only(shown, revision_of(revision), namespace=self._namespace))
         self._since = revision
+        self._told_absent = False
         self.synced.set()
 
     async def _watch(self) -> None:
@@ -170,6 +174,23 @@ class Reflector(Generic[R]):
             await self._wait_after_failure(from_second=False)
             return
         self._tell(self.store.keep_only(set(), 2**63, namespace=self._namespace))
+        await self._do_without(error)
+
+    async def _wait_for_rights(self, error: Forbidden) -> None:
+        """Nobody lets us look. Of a kind that only some clusters have that is no reason not to begin. What is held of it stays: a right
+        that is taken away says nothing about the objects."""
+        if self._optional:
+            self._since = ""
+            await self._do_without(error)
+            return
+        logger.warning("%s", error)
+        await self._wait_after_failure(from_second=False)
+
+    async def _do_without(self, error: ApiError) -> None:
+        """Counts the kind as listed, and waits for long before it is asked for again. It is told once, not each time."""
+        if not self._told_absent:
+            self._told_absent = True
+            logger.info("%s are done without, and asked for again every few minutes: %s", self.kind.plural, error)
         self.synced.set()
         ends = self._clock() + self._times.absent * (0.5 + self._random())
         while self._clock() < ends:

@@ -1,13 +1,15 @@
 """The blueprints (ReasoningRLRuntime, ClusterReasoningRLRuntime) that jobs refer to by name.
 
-Kopf's watch fills this. A job may be met before its blueprint has been shown, so a name that is not held is asked for once before it counts
-as missing.
+Kopf's watch fills this, for the kinds that the operator may watch. A job may be met before its blueprint has been shown, so a name that is
+not held is asked for once before it counts as missing. A kind without a watch (an operator for some namespaces watches nothing that is
+cluster-wide) is asked for by name whenever a job needs it, and what was found is soon forgotten: nobody would tell of its edits.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from reasonrl.controller.api_client import ApiClient
@@ -16,57 +18,93 @@ from reasonrl.controller.kinds import CLUSTER_RUNTIME, RUNTIME, Kind
 from reasonrl.controller.records import JobRecord
 
 logger = logging.getLogger(__name__)
-_MISSING_SECONDS = 10.0
+_REMEMBERED_SECONDS = 10.0
+"""How long an answer counts that no watch would correct: that a blueprint is missing, or what one without a watch says."""
 _KINDS = {kind.kind: kind for kind in (RUNTIME, CLUSTER_RUNTIME)}
+Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """`version` is its resource version."""
+
+    spec: Mapping[str, Any]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoBlueprint:
+    """There is none of that name, or, where it is `forbidden`, nobody let us look."""
+
+    forbidden: bool = False
 
 
 class Runtimes:
-    """Specs by kind, namespace ("" for cluster-wide ones) and name."""
+    """By kind, namespace ("" for cluster-wide ones) and name. `watched` are the kinds of which `show` and `remove` tell every change."""
 
-    def __init__(self, client: ApiClient, *, clock: Callable[[], float]) -> None:
+    def __init__(self, client: ApiClient, *, clock: Callable[[], float], watched: frozenset[Kind] = frozenset({RUNTIME})) -> None:
+        self.watched = watched
         self._client = client
         self._clock = clock
-        self._specs: dict[tuple[str, str, str], Mapping[str, Any]] = {}
-        self._missing: dict[tuple[str, str, str], float] = {}
+        self._held: dict[Place, Blueprint] = {}
+        self._answers: dict[Place, tuple[Blueprint | NoBlueprint, float]] = {}
+        self._told: set[Place] = set()
 
-    def show(self, kind: str, body: Mapping[str, Any]) -> tuple[str, str, str]:
+    def show(self, kind: str, body: Mapping[str, Any]) -> Place:
         """A blueprint as an event shows it; returns its place."""
-        metadata = body["metadata"]
-        place = (kind, str(metadata.get("namespace") or ""), str(metadata["name"]))
-        self._specs[place] = dict(body.get("spec") or {})
-        self._missing.pop(place, None)
+        place = _place_of(kind, body)
+        self._held[place] = _blueprint(body)
+        self._answers.pop(place, None)
         return place
 
-    def remove(self, kind: str, body: Mapping[str, Any]) -> tuple[str, str, str]:
-        metadata = body["metadata"]
-        place = (kind, str(metadata.get("namespace") or ""), str(metadata["name"]))
-        self._specs.pop(place, None)
+    def remove(self, kind: str, body: Mapping[str, Any]) -> Place:
+        place = _place_of(kind, body)
+        self._held.pop(place, None)
         return place
 
-    async def of_job(self, job: JobRecord) -> Mapping[str, Any] | None:
-        """The spec of the blueprint that the job names; None where it names none, or one that does not exist."""
+    async def of_job(self, job: JobRecord, *, settled: bool) -> Blueprint | NoBlueprint | None:
+        """The blueprint that the job names; None where it names none. Where what the job runs is `settled`, nobody is asked for it."""
         place = place_named_by(job)
         if place is None:
             return None
-        spec = self._specs.get(place)
-        # What a job runs was settled when it began: a blueprint that has gone since is not asked for again.
-        if spec is not None or (job.status.get("runtime") is not None) or self._missing.get(place, 0.0) > self._clock():
-            return spec
+        if place in self._held or settled:
+            return self._held.get(place)
+        answer, until = self._answers.get(place, (None, 0.0))
+        if answer is None or until <= self._clock():
+            answer = await self._ask(place)
+            self._answers = {other: each for other, each in self._answers.items() if each[1] > self._clock()}
+            if place not in self._held:
+                self._answers[place] = (answer, self._clock() + _REMEMBERED_SECONDS)
+        return answer
+
+    async def _ask(self, place: Place) -> Blueprint | NoBlueprint:
+        kind = _KINDS[place[0]]
         try:
-            body = await self._client.get(_KINDS[place[0]], namespace=place[1] or None, name=place[2])
+            body = await self._client.get(kind, namespace=place[1] or None, name=place[2])
         except (NotFound, Forbidden) as error:
-            # An operator for some namespaces need not be allowed to read what is cluster-wide.
-            logger.info("%s/%s: its blueprint: %s", job.key.namespace, job.key.name, error)
-            self._missing = {other: until for other, until in self._missing.items() if until > self._clock()}
-            self._missing[place] = self._clock() + _MISSING_SECONDS
-            return None
-        return self._specs[self.show(place[0], body)]
+            if place not in self._told:
+                self._told.add(place)
+                logger.warning("a job names a blueprint that cannot be had: %s", error)
+            return NoBlueprint(forbidden=isinstance(error, Forbidden))
+        self._told.discard(place)
+        if kind in self.watched:
+            self.show(kind.kind, body)
+        return _blueprint(body)
 
 
-def place_named_by(job: JobRecord) -> tuple[str, str, str] | None:
+def place_named_by(job: JobRecord) -> Place | None:
     """The kind, namespace and name of the blueprint in the job's `runtimeRef`."""
     reference = job.spec.get("runtimeRef") or {}
     kind: Kind | None = _KINDS.get(str(reference.get("kind") or CLUSTER_RUNTIME.kind))
     if kind is None or not reference.get("name"):
         return None
     return kind.kind, job.key.namespace if kind.namespaced else "", str(reference["name"])
+
+
+def _place_of(kind: str, body: Mapping[str, Any]) -> Place:
+    metadata = body["metadata"]
+    return kind, str(metadata.get("namespace") or ""), str(metadata["name"])
+
+
+def _blueprint(body: Mapping[str, Any]) -> Blueprint:
+    return Blueprint(dict(body.get("spec") or {}), str(body["metadata"].get("resourceVersion") or ""))

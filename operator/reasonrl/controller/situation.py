@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from reasonrl.api import names
 from reasonrl.api.names import Role
 from reasonrl.api.run_status import RunResult, RunStatus, Unreadable, parse_run_result
 from reasonrl.controller.ledger import Ledger, read_ledger
@@ -22,7 +23,8 @@ _NOT_A_REASON = re.compile(r"[^A-Za-z0-9]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """`run` is what the present gang's trainer-0 last said, and `heard` when; None while it has said nothing. `ledger` is as recorded."""
+    """`run` is what the present gang's trainer-0 last said, and `heard` when; None while it has said nothing. `ledger` is as recorded.
+    `token_lost` says that pods hold a token which no other pod can be given any more."""
 
     job: JobRecord
     settings: JobSettings
@@ -34,6 +36,7 @@ class Situation:
     strangers: frozenset[str]
     run: RunStatus | None
     heard: float | None
+    token_lost: bool
     now: float
 
     @property
@@ -75,8 +78,16 @@ def look_at(observed: Observed, settings: JobSettings, platform: Platform, contr
         strangers=frozenset(observed.children.strangers),
         run=run,
         heard=heard,
+        token_lost=lost_their_token(observed),
         now=observed.now,
     )
+
+
+def lost_their_token(observed: Observed) -> bool:
+    """Whether somebody deleted the Secret with the token that the job's pods hold. It is made before any pod, and never deleted by us."""
+    name = names.token_name(observed.job.key.name)
+    there = any(each.kind == "Secret" and each.name == name for each in observed.children.objects)
+    return not there and any(not ended(pod) for pod in observed.children.pods)
 
 
 def ended(pod: PodRecord) -> bool:

@@ -16,12 +16,14 @@ from reasonrl.controller.conditions import Judgement, find, write_conditions
 from reasonrl.controller.decision import Decision
 from reasonrl.controller.failure_policy import Finish, Restart
 from reasonrl.controller.frozen_job import FrozenJob, digest
+from reasonrl.controller.lifecycle import Hold
 from reasonrl.controller.readiness import Count, admitted_message, count_rollouts, count_trainers, rollouts_ready, trainers_ready
 from reasonrl.controller.run_health import health_conditions
 from reasonrl.controller.situation import Situation, result_of
 from reasonrl.controller.times import timestamp
 
 MOST_PHASES = 64
+_NOT_STARTED = Judgement("Unknown", "NotStarted", "the job has not started")
 _LATEST = 253402300799.0
 """The last second of the year 9999: a run may say anything."""
 _BOUNDED = {
@@ -57,6 +59,8 @@ def job_status(situation: Situation, frozen: FrozenJob, decision: Decision) -> t
     if isinstance(reference, Mapping) and reference.get("name"):
         kind = reference.get("kind") or "ClusterReasoningRLRuntime"
         status["runtime"] = {"kind": kind, "name": reference["name"]}
+        if frozen.version:
+            status["runtime"]["resourceVersion"] = frozen.version
     start = min((pod.created for pod in (*situation.trainers, *situation.rollouts)), default=situation.now)
     if not before.get("startTime") and (decision.new_trainers or start < situation.now or finish is not None):
         status["startTime"] = timestamp(min(start, situation.now))
@@ -68,17 +72,28 @@ def job_status(situation: Situation, frozen: FrozenJob, decision: Decision) -> t
     return status, [count.settles for count in (trainers, rollouts) if count.settles is not None]
 
 
-def refused_status(before: Mapping[str, Any], *, generation: int, now: float, reason: str, message: str, final: bool) -> dict[str, Any]:
-    """Of a job that has not started and cannot: for good as it is written, or until something it needs is there."""
-    succeeded = Judgement("False", reason, message) if final else Judgement("Unknown", "NotStarted", "the job has not started")
+def refused_status(
+    before: Mapping[str, Any], *, generation: int, now: float, reason: str, message: str, final: bool, hold: Hold | None
+) -> dict[str, Any]:
+    """Of a job that has not started and cannot: for good as it is written, or until something it needs is there. Or of one that has
+    started, and of which nobody knows any more what it runs; `hold` says that it is to have no pods."""
+    begun = bool(before.get("startTime"))
+    waits = Judgement("Unknown", "NotFinished", "the job has not ended yet") if begun else _NOT_STARTED
+    succeeded = Judgement("False", reason, message) if final else waits
     judged = {"Admitted": Judgement("False", reason, message), "Succeeded": succeeded}
+    if hold is not None:
+        held = Judgement("False", "Held", hold.message)
+        judged |= {"Suspended": Judgement("True", hold.reason, hold.message), "TrainersReady": held, "RolloutsReady": held}
+    summary = "Paused" if hold is not None and hold.paused else "Suspended" if hold is not None else before.get("summary", "Pending")
     status: dict[str, Any] = {
         **{key: value for key, value in before.items() if key != "completionTime"},
         "observedGeneration": generation,
         "conditions": write_conditions(before, judged, generation=generation, now=now),
-        "summary": "Failed" if final else "Pending",
+        "summary": "Failed" if final else summary if begun else "Pending",
         "message": message[:2048],
     }
+    for role in names.ROLES if hold is not None else ():
+        status[f"{role}s"] = {**(before.get(f"{role}s") or {"desired": 0}), "created": 0, "ready": 0}
     if final:
         status["completionTime"] = before.get("completionTime") or timestamp(now)
     return status

@@ -58,6 +58,8 @@ class World:
         self.strangers: tuple[str, ...] = ()
         self.progress: Progress | None = None
         self.runtime: Mapping[str, Any] | None = None
+        self.runtime_version: str | None = None
+        self.runtime_forbidden = False
         self.job_deleted = False
         self.history: list[Plan] = []
         self.events: list[Happening] = []
@@ -79,7 +81,15 @@ class World:
             status=self.status,
         )
         children = Children(pods=tuple(self.pods.values()), objects=tuple(self.objects.values()), strangers=self.strangers)
-        return Observed(job=job, children=children, progress=self.progress, runtime=self.runtime, now=self.now)
+        return Observed(
+            job=job,
+            children=children,
+            progress=self.progress,
+            runtime=self.runtime,
+            now=self.now,
+            runtime_version=self.runtime_version,
+            runtime_forbidden=self.runtime_forbidden,
+        )
 
     def look(self) -> Plan:
         return plan(self.observed())

@@ -210,6 +210,11 @@ class Life(RuleBasedStateMachine):
         if world.job_deleted:
             return
         summary = world.status["summary"]
+        if world.condition("Admitted")["status"] == "False" and self.over is None and world.status.get("startTime"):
+            # Its ConfigMap was deleted after an edit that makes no sense: what it runs nobody knows, and nothing is made or taken away.
+            assert ("ConfigMap", "zero-config") not in world.objects
+            assert summary not in ("Suspended", "Paused") or world.names(alive=True) == []
+            return
         if summary in ("Suspended", "Paused", "Succeeded", "Failed", "Pending"):
             assert world.names(alive=True) == []
             return

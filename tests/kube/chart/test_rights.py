@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +147,56 @@ def new_job(admin: Client, kubelet: FakeKubelet, operator: OperatorProcess, call
     return ClusterJob(api=admin, kubelet=kubelet, operator=operator, calls=calls, namespace=namespace, name=name)
 
 
+def blueprint(kind: str, name: str, **spec: object) -> dict[str, object]:
+    return {"apiVersion": f"{names.GROUP}/{names.VERSION}", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def test_an_operator_that_may_not_list_cluster_blueprints_or_pod_groups_acts_all_the_same(
+    plane: ControlPlane, admin: Client, team: str, tmp_path: Path
+) -> None:
+    """Somebody wrote its role by hand and left out what is not needed everywhere."""
+    rules = [
+        {"apiGroups": [group], "resources": [resource], "verbs": sorted(verbs)}
+        for (group, resource), verbs in RIGHTS.items()
+        if resource != "podgroups"
+    ]
+    rules.append({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "patch"]})
+    for kind, body in (
+        ("ClusterRole", {"rules": rules}),
+        (
+            "ClusterRoleBinding",
+            {
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "spare"},
+                "subjects": [{"kind": "ServiceAccount", "name": "spare", "namespace": team}],
+            },
+        ),
+    ):
+        admin.apply({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": "spare"}, **body})
+    admin.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "spare"}}, namespace=team)
+    kubeconfig = write_kubeconfig(
+        tmp_path / "spare",
+        server=plane.url,
+        token=admin.token("spare", namespace=team),
+        certificate_authority=plane.certificate_authority,
+    )
+    options = ["--lease-namespace", team, "--lease-name", "spare"]
+    operator = OperatorProcess(kubeconfig=kubeconfig, directory=tmp_path, options=options)
+    calls = AuditTrail.from_now(plane)
+    operator.start()
+    try:
+        with fake_kubelet(plane, namespace=team) as kubelet:
+            new_job(admin, kubelet, operator, calls, team, "zero").create().wait_summary("Running")
+        assert operator.page("/readyz") == "ok"
+        assert operator.page("/healthz") == "ok"
+        log = operator.log()
+        for kind in ("podgroups are done without", "blueprints of kind ClusterReasoningRLRuntime are asked for by name"):
+            assert 1 <= log.count(kind) <= 2, f"told once for each API that has such a kind:\n{log[-3000:]}"
+        refused = [call for call in calls.calls(user=f"system:serviceaccount:{team}:spare") if call.code == 403]
+        assert {(call.verb, call.resource) for call in refused} == {("list", "podgroups"), ("list", CLUSTER_RUNTIMES)}
+    finally:
+        operator.stop()
+
+
 def lose_a_rollout_pod(job: ClusterJob) -> None:
     lost = job.pod("rollout", 1)
     job.kubelet.fail(lost, 3)
@@ -204,12 +255,34 @@ def test_an_install_for_one_namespace_sees_nothing_else(plane: ControlPlane, hel
     try:
         with fake_kubelet(plane, namespace=team) as kubelet:
             new_job(admin, kubelet, operator, calls, team, "zero").create().wait_summary("Running")
-        asked = calls.calls(user="system:serviceaccount:one:one-reasonrl")
-        assert {call.namespace for call in asked if call.resource} == {team, "one"}
-        assert not [call for call in asked if call.code == 403]
+            asked = calls.calls(user="system:serviceaccount:one:one-reasonrl")
+            assert {call.namespace for call in asked if call.resource} == {team, "one"}
+            assert not [call for call in asked if call.code == 403]
+            admin.apply(blueprint("ClusterReasoningRLRuntime", "shared", image="shared/runtime:1"))
+            admin.create(blueprint("ReasoningRLRuntime", "own", image="own/runtime:1"), namespace=team)
+            by_blueprint = new_job(admin, kubelet, operator, calls, team, "mine")
+            by_blueprint.create({"runtimeRef": {"kind": "ReasoningRLRuntime", "name": "own"}}).wait_summary("Running")
+            assert by_blueprint.config()["image"] == "own/runtime:1"
+            job = new_job(admin, kubelet, operator, calls, team, "asks")
+            job.create({"runtimeRef": {"kind": "ClusterReasoningRLRuntime", "name": "shared"}})
+            refused = job.wait_condition("Admitted", "False", "RuntimeForbidden")
+            for text in ("ClusterReasoningRLRuntime 'shared'", "rbac.clusterRuntimes: true", f"ReasoningRLRuntime of namespace {team}"):
+                assert text in refused["message"]
+            assert (job.status()["summary"], job.pods(), operator.page("/readyz")) == ("Pending", {}, "ok")
+            # What it may not do it does not go on trying, and what it is then allowed to do it notices without a restart.
+            helm.upgrade("one", namespace="one", values={**values, "rbac": {"clusterRuntimes": True}})
+            assert rights(account, "platform") == {(names.GROUP, CLUSTER_RUNTIMES): {"get"}}
+            job.wait_summary("Running", deadline=60)
+            assert job.config()["image"] == "shared/runtime:1"
+            asked = calls.calls(user="system:serviceaccount:one:one-reasonrl")
+            forbidden = [(call.verb, call.resource, call.name) for call in asked if call.code == 403]
+            assert set(forbidden) == {("get", CLUSTER_RUNTIMES, "shared")}
+            assert len(forbidden) <= 12, "each look may ask, every few seconds at most"
+            assert not [call for call in asked if call.resource == CLUSTER_RUNTIMES and call.verb != "get"]
     finally:
         operator.stop()
-    helm.upgrade("one", namespace="one", values={**values, "rbac": {"clusterRuntimes": True}})
-    assert rights(account, "platform") == {(names.GROUP, CLUSTER_RUNTIMES): {"get"}}
     helm.uninstall("one", namespace="one")
-    assert rights(account, team) == {}
+    assert not [role for role in admin.list("roles", namespace=team) if role["metadata"]["name"] == "one-reasonrl"]
+    # The account is gone as well; how soon its token is refused is the API server's cache's to say.
+    with contextlib.suppress(ApiError):
+        assert rights(account, team) == {}
