@@ -38,7 +38,7 @@ def main() -> None:
         Prompt(question=Question(id=str(n), text=text, answer="", source="x"), text=text, tokens=tuple(tokenizer(text)["input_ids"]))
         for n, text in enumerate(texts)
     ]
-    trainer = trainer_for(model, setting, dtype=getattr(torch, options.dtype), tokens_per_micro_batch=4_096)
+    trainer = trainer_for(model, vocabulary=setting.vocabulary, dtype=getattr(torch, options.dtype), tokens_per_micro_batch=4_096)
     ends = {tokenizer.eos_token_id} if setting.mean_length is not None else set()
     engine = TorchEngine(trainer.model, tokenizer, stop_token_ids=ends, max_sequences=256, dtype=torch.float32)
     rules = BatchRules(estimator="grpo", epsilon=1e-6, selection=(), updates_per_step=1, epochs=1, kl=None)

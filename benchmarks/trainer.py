@@ -110,7 +110,7 @@ def bare_pass(model: LlamaForCausalLM, sequences: list[TrainingSequence], *, dty
 
 
 def our_update(model: LlamaForCausalLM, sequences: list[TrainingSequence], setting: Setting, *, dtype: torch.dtype) -> Callable[[], None]:
-    trainer = trainer_for(model, setting, dtype=dtype, tokens_per_micro_batch=TOKEN_BUDGET)
+    trainer = trainer_for(model, vocabulary=setting.vocabulary, dtype=dtype, tokens_per_micro_batch=TOKEN_BUDGET)
 
     def run() -> None:
         trainer.update([sequences], setting=SETTING)
