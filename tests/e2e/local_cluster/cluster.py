@@ -16,7 +16,7 @@ from local_cluster.certificates import make_certificates
 from local_cluster.control_plane import control_machine, start_control_plane
 from local_cluster.images import fill_seed
 from local_cluster.layout import CONTROL_ADDRESS, HOST_ADDRESS, Layout, Node
-from local_cluster.machine import Machine, make_switch, missing_programs, remove_switch, start_machine, stop_machine
+from local_cluster.machine import Machine, make_switch, missing_programs, remove_mount_points, remove_switch, start_machine, stop_machine
 from local_cluster.node import node_machine, remove_cgroups, start_node
 from local_cluster.processes import ClusterError, tell
 from local_cluster.programs import kubernetes_programs
@@ -89,6 +89,7 @@ def _forget(layout: Layout) -> None:
     if control_machine(layout).directory.exists():
         stop_machine(control_machine(layout))
     remove_switch()
+    remove_mount_points(layout)
     _restore_kernel(layout)
     if layout.state.exists():
         shutil.rmtree(layout.state)

@@ -96,6 +96,7 @@ def start_machine(machine: Machine, *, address: str) -> None:
     machine.directory.mkdir(parents=True, exist_ok=True)
     ready = machine.directory / "ready"
     ready.unlink(missing_ok=True)
+    _make_mount_points(machine.layout)
     binds = [f"{machine.directory / own}:{place}" for place, own in _OWN.items()]
     unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation=private"]
     process = start([*unshare, sys.executable, "-I", _INIT, ready, *binds], log=machine.log("init"))
@@ -114,6 +115,22 @@ def start_machine(machine: Machine, *, address: str) -> None:
     tell(["ip", "link", "set", machine.link, "master", BRIDGE, "up"])
     machine.tell(["ip", "address", "add", f"{address}/{MACHINES}", "dev", "eth0"])
     machine.tell(["ip", "link", "set", "eth0", "up"])
+
+
+def _make_mount_points(layout: Layout) -> None:
+    """Directories that the host lacks, for machines to mount theirs over; noted, so that they go with the cluster."""
+    missing = [place for place in _OWN if not Path(place).exists()]
+    for place in missing:
+        Path(place).mkdir(parents=True)
+    with (layout.state / "mount-points").open("a") as note:
+        note.writelines(f"{place}\n" for place in missing)
+
+
+def remove_mount_points(layout: Layout) -> None:
+    note = layout.state / "mount-points"
+    for place in note.read_text().splitlines() if note.exists() else ():
+        with contextlib.suppress(OSError):  # Somebody else uses it by now.
+            Path(place).rmdir()
 
 
 def stop_machine(machine: Machine) -> None:

@@ -19,8 +19,7 @@ def main() -> int:
     subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
     for bind in binds:
         source, _, target = bind.partition(":")
-        for directory in (source, target):
-            Path(directory).mkdir(parents=True, exist_ok=True)
+        Path(source).mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "--bind", source, target], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

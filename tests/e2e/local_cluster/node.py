@@ -163,8 +163,7 @@ def _make_cgroups(node: Node) -> None:
 def remove_cgroups(node: Node, *, seconds: float = 20.0) -> None:
     """Removes the control groups of a node whose processes have ended; the kernel may take a moment to see that."""
     deadline = time.monotonic() + seconds
-    for hierarchy in _hierarchies():
-        own = hierarchy / _cgroup(node)
+    for own in (*CGROUPS.glob(_cgroup(node)), *CGROUPS.glob(f"*/{_cgroup(node)}")):
         while own.exists():
             for directory, _, _ in os.walk(own, topdown=False):
                 with contextlib.suppress(OSError):
