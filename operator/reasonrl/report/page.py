@@ -25,7 +25,7 @@ from reasonrl.report.palette import color, on_dark
 from reasonrl.report.read import RunRecord
 from reasonrl.report.settings import differing_settings
 from reasonrl.report.smoothing import default_window
-from reasonrl.report.tables import evaluation_rows, event_rows, run_row
+from reasonrl.report.tables import evaluation_rows, event_rows, run_rows
 from reasonrl.report.time_figures import stage_figure, timeline_figure
 from reasonrl.report.wording import moment
 
@@ -56,7 +56,7 @@ def render_page(runs: Sequence[RunRecord], *, title: str | None = None, window: 
         headline=headline(runs),
         written=moment(time.time()),
         smoothing=smoothing,
-        runs=[run_row(run, index) for index, run in enumerate(runs)],
+        runs=run_rows(runs),
         colors=[color(index) for index in range(len(runs))],
         sections=sections,
         evaluations=evaluation_rows(runs),

@@ -16,7 +16,7 @@ _EVENTS_SHOWN = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """One run in a few numbers. `index` is its colour."""
+    """One run in a few numbers. `index` is its colour; `staleness` is None when every response was sampled with current weights."""
 
     index: int
     label: str
@@ -26,6 +26,7 @@ class RunRow:
     time: str
     tokens: str
     speed: str
+    staleness: str | None
     accuracy: str
     length: str
     directory: str
@@ -57,7 +58,29 @@ class EventRow:
     times: int
 
 
-def run_row(run: RunRecord, index: int) -> RunRow:
+def run_rows(runs: Sequence[RunRecord]) -> list[RunRow]:
+    return [_run_row(run, index, first=runs[0]) for index, run in enumerate(runs)]
+
+
+def tokens_per_second(run: RunRecord) -> float | None:
+    """Of responses, over the time spent in steps."""
+    seconds = training_seconds(run)
+    return sum(step.response_tokens for step in run.steps) / seconds if seconds else None
+
+
+def _speed(run: RunRecord, *, first: RunRecord) -> str:
+    speed, other = tokens_per_second(run), tokens_per_second(first)
+    if speed is None:
+        return MISSING
+    return count(speed) if run is first or not other else f"{count(speed)} ({speed / other:.2f}×)"
+
+
+def _staleness(run: RunRecord) -> str | None:
+    oldest = [step.staleness_max for step in run.steps]
+    return f"{max(oldest)} (mean {statistics.fmean(oldest):.2f})" if any(oldest) else None
+
+
+def _run_row(run: RunRecord, index: int, *, first: RunRecord) -> RunRow:
     steps, ends = run.steps, ends_of_accuracy(run)
     seconds, tokens = training_seconds(run), sum(step.response_tokens for step in run.steps)
     tenth = max(1, len(steps) // 10)
@@ -70,7 +93,8 @@ def run_row(run: RunRecord, index: int) -> RunRow:
         phases=tuple(phase.name for phase in phases_of(run)),
         time=duration(seconds),
         tokens=count(tokens),
-        speed=count(tokens / seconds) if seconds else MISSING,
+        speed=_speed(run, first=first),
+        staleness=_staleness(run),
         accuracy=f"{percent(ends[0])} → {percent(ends[1])}" if ends else MISSING,
         length=f"{count(statistics.fmean(early))} → {count(statistics.fmean(late))}" if steps else MISSING,
         directory=str(run.directory),
