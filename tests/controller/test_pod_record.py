@@ -108,7 +108,18 @@ def test_why_a_pod_cannot_start() -> None:
     unplaced = read({"phase": "Pending", "conditions": [condition]})
     assert (unplaced.unschedulable, unplaced.scheduled) == ("0/3 nodes", False)
     gated = read({"phase": "Pending", "conditions": [{**condition, "reason": "SchedulingGated"}]})
-    assert gated.unschedulable == ""
+    assert (gated.unschedulable, gated.gated, gated.scheduled) == ("", True, False)
+
+
+def test_when_a_pod_got_its_node() -> None:
+    condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": END}
+    assert (read({"conditions": [condition]}).placed, read({"conditions": [condition]}).gated) == (BEGAN + 100, False)
+    assert read({"conditions": [{**condition, "status": "False", "reason": "Unschedulable"}]}).placed is None
+
+
+def test_a_pod_that_kueue_takes_back_is_disrupted() -> None:
+    stopped = {"type": "TerminationTarget", "status": "True", "reason": "Preempted", "message": "a workload of higher priority"}
+    assert read({"phase": "Running", "conditions": [stopped]}).disrupted
 
 
 def test_a_pod_that_was_just_made_has_no_status_at_all() -> None:

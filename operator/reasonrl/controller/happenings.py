@@ -9,6 +9,7 @@ from reasonrl.controller.actions import Happening
 from reasonrl.controller.conditions import find
 from reasonrl.controller.decision import Decision
 from reasonrl.controller.failure_policy import Finish, Restart
+from reasonrl.controller.readiness import QUEUED
 from reasonrl.controller.run_health import HEALTH_CONDITIONS
 
 
@@ -29,7 +30,10 @@ def happenings_of(before: Mapping[str, Any], after: Mapping[str, Any], decision:
         message = find(after, "TrainersReady")["message"]
         yield Happening(type="Normal", reason="Running", message=f"{message}; attempt {decision.ledger.trainer.wanted}")
     ready = find(after, "TrainersReady")
-    if ready["reason"] != find(before, "TrainersReady").get("reason") and _obstacle(ready["reason"]):
+    turned = ready["reason"] != find(before, "TrainersReady").get("reason")
+    if turned and ready["reason"] == QUEUED:
+        yield Happening(type="Normal", reason=QUEUED, message=ready["message"])
+    elif turned and _obstacle(ready["reason"]):
         yield Happening(type="Warning", reason="TrainersBlocked", message=ready["message"])
     yield from _run(before, after)
 

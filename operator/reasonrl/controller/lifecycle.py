@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from reasonrl.controller.conditions import find, is_true, since
+from reasonrl.controller.kueue import QUEUE_LABEL
 from reasonrl.controller.records import JobRecord
 from reasonrl.controller.requests import Control
-from reasonrl.controller.settings import part
 from reasonrl.controller.times import seconds_of, span
 
-LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
-"""On a job: the LocalQueue of Kueue. Such a job is created suspended, and begins when it is admitted and somebody unsets spec.suspend."""
 PAUSED = "Paused"
 
 
@@ -32,9 +30,12 @@ class Hold:
 def hold_of(job: JobRecord) -> Hold | None:
     """Why the job may have no pods. A pause by its health lasts until somebody suspends and resumes the job, or rolls it back."""
     if job.spec.get("suspend") is True:
-        queue = job.labels.get(LABEL_QUEUE) or part(job.spec, "scheduling").get("queue")
+        queue = job.labels.get(QUEUE_LABEL)
         if queue and not job.status.get("startTime"):
-            return Hold("Queued", f"waits in queue {queue}: it begins when spec.suspend is unset, which the queue's controller does")
+            message = (
+                f"waits in queue {queue} (label {QUEUE_LABEL}): it begins when spec.suspend is unset, which the queue's controller does"
+            )
+            return Hold("Queued", message)
         return Hold("SuspendRequested", "spec.suspend is set: checkpoints are kept, pods are deleted, GPUs are free; unset it to go on")
     before = find(job.status, "Suspended")
     if before.get("status") == "True" and str(before.get("reason") or "").startswith(PAUSED):

@@ -9,6 +9,7 @@ from typing import Any
 
 from reasonrl.api import names
 from reasonrl.api.names import Role
+from reasonrl.controller.kueue import group_annotations, group_labels, queue_labels
 from reasonrl.controller.records import JobRecord
 from reasonrl.controller.settings import JobSettings, Platform, part
 
@@ -22,7 +23,9 @@ class Placement:
     annotations: dict[str, str] = field(default_factory=dict)
 
 
-def pod_placement(job: JobRecord, settings: JobSettings, platform: Platform, *, role: Role, own: Mapping[str, Any]) -> Placement:
+def pod_placement(
+    job: JobRecord, settings: JobSettings, platform: Platform, *, role: Role, attempt: int, own: Mapping[str, Any]
+) -> Placement:
     scheduling = part(settings.spec, "scheduling")
     spec: dict[str, Any] = {}
     if own.get("nodeSelector"):
@@ -44,6 +47,11 @@ def pod_placement(job: JobRecord, settings: JobSettings, platform: Platform, *, 
     if settings.gang == "Coscheduling":
         spec["schedulerName"] = platform.coscheduler
         return Placement(spec, labels={"scheduling.x-k8s.io/pod-group": group} if role == "trainer" else {})
+    if settings.gang == "Kueue" and settings.queue:
+        labels = queue_labels(settings.queue)
+        if role == "rollout":
+            return Placement(spec, labels=labels)
+        return Placement(spec, labels | group_labels(job.key.name, attempt), group_annotations(settings.trainers))
     return Placement(spec)
 
 

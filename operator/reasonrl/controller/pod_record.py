@@ -8,6 +8,7 @@ from sys import intern
 from typing import Any, cast
 
 from reasonrl.api import names
+from reasonrl.controller.kueue import STOPPED
 from reasonrl.controller.object_record import owner_uid, unix_time
 from reasonrl.controller.records import JobKey, PodPhase, PodRecord
 from reasonrl.controller.store import Entry, revision_of
@@ -60,7 +61,10 @@ def parse_pod(body: Mapping[str, Any]) -> Entry[PodRecord] | None:
         exit_code=exit_code,
         reason=intern(reason),
         message=message,
-        disrupted=_is(conditions, "DisruptionTarget") or (_phase(status) == "Failed" and status.get("reason") in _DISRUPTIONS),
+        disrupted=any(_is(conditions, name) for name in ("DisruptionTarget", STOPPED))
+        or (_phase(status) == "Failed" and status.get("reason") in _DISRUPTIONS),
+        gated=placed.get("reason") == "SchedulingGated" and placed.get("status") != "True",
+        placed=unix_time(placed.get("lastTransitionTime")) if placed.get("status") == "True" else None,
     )
     return Entry(
         job=JobKey(namespace, record.job),

@@ -32,7 +32,7 @@ def pod_body(
 ) -> dict[str, Any]:
     own = part(part(settings.spec, "pods"), role)
     name = names.pod_name(job.key.name, role, index)
-    placement = pod_placement(job, settings, platform, role=role, own=own)
+    placement = pod_placement(job, settings, platform, role=role, attempt=attempt, own=own)
     volumes, mounts = pod_volumes(job, settings, role=role, shared_memory=own.get("sharedMemory"))
     labels = {
         **(own.get("labels") or {}),

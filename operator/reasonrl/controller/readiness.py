@@ -20,6 +20,8 @@ ready before the trainers wait as long to be shown: a job that comes up is writt
 
 
 _NEVER = -1
+QUEUED = "Queued"
+"""Reason of TrainersReady while trainers wait for leave to be scheduled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ def trainers_ready(situation: Situation, decision: Decision, count: Count) -> Ju
     before = find(situation.status, "TrainersReady")
     if before.get("reason") in FORMED:
         return Judgement("False", "NoLongerReady", f"{count.ready} of {count.desired} trainers are ready")
+    if any(pod.gated for pod in situation.gang):
+        return Judgement("False", QUEUED, _queued(situation))
     obstacle = _obstacle(situation.gang)
     if obstacle is not None:
         return obstacle
@@ -118,9 +122,20 @@ def admitted_message(situation: Situation) -> str:
     return message
 
 
+def _queued(situation: Situation) -> str:
+    if situation.settings.gang == "Kueue":
+        queue = situation.settings.queue
+        return (
+            f"the trainers wait in queue {queue} until Kueue admits them; kubectl get workloads -n {situation.job.key.namespace} says why"
+        )
+    return f"{next(pod.name for pod in situation.gang if pod.gated)} is kept from the scheduler by a scheduling gate that somebody added"
+
+
 def _obstacle(pods: Iterable[PodRecord]) -> Judgement | None:
     """What keeps a pod from starting that it cannot overcome by itself."""
     for pod in pods:
+        if pod.gated:
+            return Judgement("False", QUEUED, f"{pod.name} waits for leave to be scheduled")
         if pod.waiting:
             more = f": {pod.waiting_message}" if pod.waiting_message else ""
             return Judgement("False", pod.waiting, f"{pod.name} cannot start ({pod.waiting}{more})"[:1024])

@@ -43,6 +43,7 @@ class PodRecord:
     `ended`, `exit_code`, `reason` (`OOMKilled`, `Error`, `Completed`, `Evicted`, …) and `message` (the termination message) are of the
     main container's last end, None and "" while it runs. `waiting` is the reason a container cannot start (`ImagePullBackOff`, …) and
     `unschedulable` what the scheduler says. `disrupted` says that something outside (a drain, a preemption, the node's loss) ends it.
+    `gated` says that something, such as a queue, keeps it from the scheduler; `placed` is when it got its node.
     """
 
     namespace: str
@@ -71,6 +72,8 @@ class PodRecord:
     reason: str
     message: str
     disrupted: bool
+    gated: bool = False
+    placed: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,11 +57,26 @@ def _too_slow_a_start(situation: Situation) -> tuple[float, str, str] | None:
     missing = [pod for pod in gang if pod.phase != "Running" and not ended(pod)]
     if deadline is None or not missing:
         return None
-    left = min(pod.created for pod in gang) + deadline - situation.now
+    begun = _begun(situation)
+    if begun is None:
+        return None
+    left = begun + deadline - situation.now
     why = next((pod.unschedulable or pod.waiting_message or pod.waiting for pod in missing if pod.unschedulable or pod.waiting), "")
     names = ", ".join(pod.name for pod in missing[:4]) + (" …" if len(missing) > 4 else "")
     message = f"{len(missing)} of {situation.settings.trainers} trainers did not start within {span(deadline)}: {names}"
     return left, "StartDeadlineExceeded", f"{message}: {why}"[:1024] if why else message
+
+
+def _begun(situation: Situation) -> float | None:
+    """From when on the start is slow; None while it has not begun: a place in a queue may take days, and is nobody's failure.
+
+    When Kueue let a pod go is not known. What it admitted has a node soon, or Kueue itself takes it back (waitForPodsReady)."""
+    gang = situation.gang
+    if any(pod.gated for pod in gang):
+        return None
+    if situation.settings.gang == "Kueue":
+        return min((pod.placed for pod in gang if pod.placed is not None), default=None)
+    return min(pod.created for pod in gang)
 
 
 def _too_long_a_stage(situation: Situation) -> tuple[float, str, str] | None:

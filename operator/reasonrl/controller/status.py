@@ -17,7 +17,7 @@ from reasonrl.controller.decision import Decision
 from reasonrl.controller.failure_policy import Finish, Restart
 from reasonrl.controller.frozen_job import FrozenJob, digest
 from reasonrl.controller.lifecycle import Hold
-from reasonrl.controller.readiness import Count, admitted_message, count_rollouts, count_trainers, rollouts_ready, trainers_ready
+from reasonrl.controller.readiness import QUEUED, Count, admitted_message, count_rollouts, count_trainers, rollouts_ready, trainers_ready
 from reasonrl.controller.run_health import health_conditions
 from reasonrl.controller.situation import Situation, result_of
 from reasonrl.controller.times import timestamp
@@ -123,6 +123,8 @@ def summary_of(situation: Situation, decision: Decision, judged: Mapping[str, Ju
     ready = judged["TrainersReady"]
     if ready.status == "True" or ready.reason == "NoLongerReady":
         return "Running"
+    if ready.reason == QUEUED:
+        return "Pending"
     if isinstance(decision.verdict, Restart) or decision.ledger.trainer.wanted > 0:
         return "Restarting"
     return "Pending" if ready.reason in ("Unschedulable", "NameTaken") else "Starting"

@@ -120,3 +120,33 @@ def test_a_run_that_never_answers_is_stalled_after_the_deadline_for_loading(make
     world.settle()
     assert world.condition("Stalled")["reason"] == "NoAnswer"
     assert world.status["attempts"]["trainer"]["failures"] == 1
+
+
+def test_a_place_in_a_queue_is_no_slow_start(make_world: Any) -> None:
+    policy = {"startDeadlineSeconds": 600}
+    world = make_world({"scheduling": {"gang": "Kueue", "queue": "research"}, "failurePolicy": policy})
+    world.settle()
+    for name in world.names("trainer"):
+        world.change(name, gated=True)
+    world.wait(1.0)
+    world.settle()
+    ready = world.condition("TrainersReady")
+    assert (ready["reason"], world.status["summary"]) == ("Queued", "Pending")
+    assert "queue research until Kueue admits them" in ready["message"]
+    assert world.event_reasons() == ["Queued"]
+    world.wait(90_000.0)
+    world.settle()
+    world.wait(90_000.0)
+    world.settle()
+    assert (world.attempts("trainer"), world.status["attempts"]["trainer"]["failures"]) == ({0}, 0)
+    # Admitted, and on a node where it does not start.
+    for name in world.names("trainer"):
+        world.change(name, gated=False, scheduled=True, placed=world.now, waiting="ImagePullBackOff")
+    world.settle()
+    assert world.condition("TrainersReady")["reason"] == "ImagePullBackOff"
+    world.wait(601.0)
+    world.settle()
+    world.wait(31.0)
+    world.settle()
+    assert world.condition("Stalled")["reason"] == "StartDeadlineExceeded"
+    assert world.status["attempts"]["trainer"]["failures"] == 1

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from reasonrl.controller.kueue import group_labels
+
 FULL: dict[str, Any] = {
     "image": "registry.example/train:1",
     "volumes": [{"claimName": "data", "mountPath": "/data"}, {"claimName": "scratch", "mountPath": "/scratch", "readOnly": False}],
@@ -208,6 +210,34 @@ def test_a_gang_scheduler_gets_a_group_of_the_trainers(make_world: Any, gang: st
     else:
         assert body["metadata"]["labels"]["scheduling.x-k8s.io/pod-group"] == "zero"
     assert "annotations" not in world.bodies["zero-rollout-0"]["metadata"] or gang == "Volcano"
+
+
+def test_kueue_admits_the_trainers_of_one_start_as_a_group_and_rollout_pods_alone(make_world: Any) -> None:
+    world = make_world({"scheduling": {"gang": "Kueue", "queue": "research"}})
+    world.running()
+    for index in range(2):
+        metadata = world.bodies[f"zero-trainer-{index}"]["metadata"]
+        assert metadata["labels"]["kueue.x-k8s.io/queue-name"] == "research"
+        assert metadata["labels"]["kueue.x-k8s.io/pod-group-name"] == "zero-gang-0"
+        assert metadata["annotations"] == {
+            "kueue.x-k8s.io/pod-group-total-count": "2",
+            "kueue.x-k8s.io/retriable-in-group": "false",
+        }
+    rollout = world.bodies["zero-rollout-0"]["metadata"]
+    assert rollout["labels"]["kueue.x-k8s.io/queue-name"] == "research"
+    assert "kueue.x-k8s.io/pod-group-name" not in rollout["labels"]
+    assert "annotations" not in rollout
+    assert "schedulerName" not in world.bodies["zero-trainer-0"]["spec"]
+    world.end("zero-trainer-1", 3)
+    for _ in range(3):
+        world.settle()
+        world.collect()
+        world.wait(20)
+    assert world.bodies["zero-trainer-0"]["metadata"]["labels"]["kueue.x-k8s.io/pod-group-name"] == "zero-gang-1", "a group is never mended"
+
+
+def test_the_group_of_a_job_with_the_longest_name_is_a_label(make_world: Any) -> None:
+    assert len(group_labels("a" * 50, 999_999)["kueue.x-k8s.io/pod-group-name"]) <= 63
 
 
 def test_colocated_engines_need_no_pods_of_their_own(make_world: Any) -> None:
