@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Listener
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +22,7 @@ from reasonrl.rl.records import Prompt, Question
 
 VOCABULARY = 96
 END = 1
+ENGINE_SECONDS = 300
 
 _SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -113,3 +120,48 @@ def plain_logprobs() -> Callable[..., torch.Tensor]:
         return torch.log_softmax(logits, dim=1).gather(1, tokens[:, None]).squeeze(1)
 
     return score
+
+
+class EngineProcess:
+    """The methods of `engine_process.Host`, called across a socket, each with a deadline."""
+
+    def __init__(self, directory: Path) -> None:
+        address = str(directory / "engine")
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        self._log = (directory / "log").open("w+")
+        with Listener(address, family="AF_UNIX") as listener:
+            listener._listener._socket.settimeout(ENGINE_SECONDS)
+            script = Path(__file__).with_name("engine_process.py")
+            self.process = subprocess.Popen([sys.executable, str(script), address], env=environment, stdout=self._log, stderr=self._log)
+            self._connection = listener.accept()
+
+    def __getattr__(self, name):
+        def call(*arguments, **options):
+            self._connection.send_bytes(pickle.dumps((name, arguments, options)))
+            assert self._connection.poll(ENGINE_SECONDS), f"{name} did not answer"
+            kind, value = pickle.loads(self._connection.recv_bytes())
+            if kind == "error":
+                raise value
+            return value
+
+        return call
+
+    def end(self):
+        self._connection.close()
+        self.process.wait(timeout=60)
+        self._log.close()
+
+
+@pytest.fixture(scope="session")
+def engine_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    process = EngineProcess(tmp_path_factory.mktemp("vllm"))
+    yield process
+    process.end()
+
+
+@pytest.fixture
+def other_engine_process(tmp_path: Path) -> Iterator[EngineProcess]:
+    """One that a test may kill."""
+    process = EngineProcess(tmp_path)
+    yield process
+    process.end()

@@ -21,7 +21,8 @@ from reasonrl.rollout.weight_offer import shared_offer
 
 
 class Host:
-    engine: vllm_engine.VllmEngine
+    def __init__(self) -> None:
+        self.engine: Any = None
 
     def start(self, *arguments: Any, **options: Any) -> bool:
         """Starts an engine; True if no random generator of this process noticed."""
@@ -65,9 +66,9 @@ class Host:
         finally:
             vllm_weight_transfer.repack_head = repack
 
-    def load_damaged(self, weights: Any, *, version: int, tensors: int, announced: int, flip: bool) -> None:
-        """A push of the first `tensors` weights, of which the trainer said that they are `announced`, with a byte flipped on the way."""
-        with shared_offer(dict(weights[:tensors]), version=version, dtype=torch.float32) as offer:
+    def load_damaged(self, weights: Any, *, version: int, announced: int, flip: bool) -> None:
+        """A push of `weights`, of which the trainer said that they are `announced`, with a byte flipped on the way."""
+        with shared_offer(dict(weights), version=version, dtype=torch.float32) as offer:
             if flip:
                 (byte,) = os.pread(offer.descriptor, 1, 0)
                 os.pwrite(offer.descriptor, bytes([byte ^ 1]), 0)

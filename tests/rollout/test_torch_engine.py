@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
+import weakref
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ import torch
 from reasonrl.rl.records import FinishReason
 from reasonrl.rollout.errors import RolloutError
 from reasonrl.rollout.protocol import SamplingSetting, WeightLoadError
+from reasonrl.rollout.stepping import BlockingEngineSteps
+from reasonrl.rollout.task import cut_into_tasks
 from reasonrl.rollout.torch_engine import TorchEngine
 
 LEAN = ["qwen2-tied", "qwen2-untied", "llama", "llama-scaled-rope", "qwen3", "mistral"]
@@ -349,3 +353,50 @@ def test_sampling_goes_on_after_close(make_model, make_engine, make_prompts):
     before = engine.sample(prompts, responses_per_prompt=2, setting=setting())
     engine.close()
     assert same_responses(before, engine.sample(prompts, responses_per_prompt=2, setting=setting()))
+
+
+def test_a_sleeping_engine_gives_its_cache_back_and_samples_again_after_wake_and_load(make_model, make_engine, make_prompts, weights_of):
+    model, prompts = make_model("llama"), make_prompts(RAGGED)
+    engine = make_engine(model)
+    before = engine.sample(prompts, responses_per_prompt=2, setting=setting())
+    cache = weakref.ref(engine._slots.storage[0])
+    engine.sleep()
+    gc.collect()
+    assert cache() is None
+    engine.wake()
+    with pytest.raises(RolloutError, match="the engine slept; load a full set of weights"):
+        engine.sample(prompts, responses_per_prompt=2, setting=setting())
+    engine.load(weights_of(model), version=3)
+    assert engine.weight_version == 3
+    assert same_responses(engine.sample(prompts, responses_per_prompt=2, setting=setting()), before)
+
+
+def test_a_load_while_the_engine_sleeps_may_fail_and_be_done_again(make_model, make_engine, make_prompts, weights_of):
+    model, prompts = make_model("llama"), make_prompts(RAGGED)
+    engine = make_engine(model)
+    engine.sleep()
+    with pytest.raises(WeightLoadError):
+        engine.load(weights_of(model)[1:], version=1)
+    with pytest.raises(RolloutError, match="the engine slept"):
+        engine.sample(prompts, responses_per_prompt=2, setting=setting())
+    engine.load(weights_of(model), version=2)
+    assert len(engine.sample(prompts, responses_per_prompt=2, setting=setting())) == len(prompts)
+
+
+def test_an_adapted_engine_sleeps_and_wakes_like_a_stepping_one(make_model, make_engine, make_prompts, weights_of):
+    model = make_model("llama")
+    engine = make_engine(model)
+    adapted = BlockingEngineSteps(engine)
+    (task,) = cut_into_tasks(make_prompts((4,)), responses_per_prompt=2, setting=setting(), prompts_per_task=1, call=1)
+    adapted.submit(task)
+    (before,) = adapted.step()
+    adapted.sleep()
+    adapted.wake()
+    adapted.submit(task)
+    (slept,) = adapted.step()
+    assert slept.refused
+    assert "the engine slept" in slept.error
+    adapted.load(weights_of(model), version=1)
+    adapted.submit(task)
+    (after,) = adapted.step()
+    assert same_responses(before.groups, after.groups)

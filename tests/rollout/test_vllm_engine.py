@@ -1,12 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import pickle
-import subprocess
-import sys
-from multiprocessing.connection import Listener
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +9,7 @@ import torch
 from reasonrl.rl.records import FinishReason
 from reasonrl.rollout.errors import RolloutError
 from reasonrl.rollout.protocol import SamplingSetting, WeightLoadError
+from reasonrl.rollout.task import cut_into_tasks
 from reasonrl.rollout.torch_engine import TorchEngine
 
 pytestmark = [
@@ -26,49 +22,11 @@ pytestmark = [
 
 RAGGED = (3, 17, 9, 30, 1)
 LOGPROB_BOUND = 1e-4
-DEADLINE_SECONDS = 300
 CACHE_BYTES = 64 * 2**20
 
 
 def setting(tokens=24, temperature=1.0, seed=5, top_p=1.0):
     return SamplingSetting(max_response_tokens=tokens, temperature=temperature, seed=seed, top_p=top_p)
-
-
-class EngineProcess:
-    """The methods of `engine_process.Host`, called across a socket, each with a deadline."""
-
-    def __init__(self, directory: Path) -> None:
-        address = str(directory / "engine")
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        self._log = (directory / "log").open("w+")
-        with Listener(address, family="AF_UNIX") as listener:
-            listener._listener._socket.settimeout(DEADLINE_SECONDS)
-            script = Path(__file__).with_name("engine_process.py")
-            self.process = subprocess.Popen([sys.executable, str(script), address], env=environment, stdout=self._log, stderr=self._log)
-            self._connection = listener.accept()
-
-    def __getattr__(self, name):
-        def call(*arguments, **options):
-            self._connection.send_bytes(pickle.dumps((name, arguments, options)))
-            assert self._connection.poll(DEADLINE_SECONDS), f"{name} did not answer"
-            kind, value = pickle.loads(self._connection.recv_bytes())
-            if kind == "error":
-                raise value
-            return value
-
-        return call
-
-    def end(self):
-        self._connection.close()
-        self.process.wait(timeout=60)
-        self._log.close()
-
-
-@pytest.fixture(scope="session")
-def engine_process(tmp_path_factory):
-    process = EngineProcess(tmp_path_factory.mktemp("vllm"))
-    yield process
-    process.end()
 
 
 @pytest.fixture(scope="module", params=["qwen2-tied", "qwen2-untied"])
@@ -110,6 +68,10 @@ def tokens_of(groups):
     return [[response.tokens.tolist() for response in group] for group in groups]
 
 
+def tasks_of(prompts, tokens=24):
+    return cut_into_tasks(prompts, responses_per_prompt=3, setting=setting(tokens), prompts_per_task=1, call=1)
+
+
 def worst_gap(engine, model, prompts, plain_logprobs, temperature):
     groups = engine.sample(prompts, responses_per_prompt=3, setting=setting(temperature=temperature))
     return max(
@@ -136,6 +98,33 @@ def test_more_prompt_tokens_than_one_pass_reads_are_sampled_all_the_same(
     groups = engine_process.sample(make_prompts((100,) * 60), responses_per_prompt=1, setting=setting(3))
     engine_process.close()
     assert [len(group) for group in groups] == [1] * 60
+
+
+def test_the_probe_follows_the_first_load_and_then_every_third(engine_process, make_model, tokenizer, end_token, tmp_path):
+    """A head that kept its old weights is what only the probe can see."""
+    make_model("qwen2-tied").save_pretrained(tmp_path)
+    engine_process.start(
+        str(tmp_path),
+        tokenizer,
+        stop_token_ids=[end_token],
+        max_sequences=4,
+        key_value_cache_bytes=CACHE_BYTES,
+        context_tokens=128,
+        probe_every=3,
+    )
+    try:
+        weights = [weights_of(make_model("qwen2-tied", seed=seed)) for seed in range(2)]
+        with pytest.raises(WeightLoadError, match="version 1"):
+            engine_process.load_and_forget_the_head(weights[1], version=1)
+        engine_process.load(weights[0], version=2)
+        engine_process.load_and_forget_the_head(weights[1], version=3)
+        engine_process.load_and_forget_the_head(weights[1], version=4)
+        with pytest.raises(WeightLoadError, match="version 5"):
+            engine_process.load_and_forget_the_head(weights[1], version=5)
+        with pytest.raises(WeightLoadError, match="version 6"):
+            engine_process.load_and_forget_the_head(weights[1], version=6)
+    finally:
+        engine_process.close()
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 0.0])
@@ -225,6 +214,90 @@ def test_the_canary_sees_a_tied_head_that_kept_its_old_weights(fresh, family, ma
         fresh.load_and_forget_the_head(weights, version=1)
     fresh.load(weights, version=2)
     assert fresh.weight_version() == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"tensors": -1, "announced": 0, "flip": False}, "were announced, and"),
+        ({"tensors": -1, "announced": -1, "flip": False}, "found no weights of version 7 for 1 parameters"),
+        ({"tensors": None, "announced": 0, "flip": True}, "'model.embed_tokens.weight' of version 7 was damaged on its way"),
+    ],
+    ids=["tensors-lost", "announced-without-it", "byte-flipped"],
+)
+def test_a_push_that_does_not_arrive_whole_is_named_and_a_good_one_heals_it(
+    fault, message, fresh, family, make_model, make_prompts, plain_logprobs
+):
+    model = make_model(family, seed=1)
+    weights = weights_of(model)
+    with pytest.raises(WeightLoadError, match=message):
+        fresh.load_damaged(weights[: fault["tensors"]], version=7, announced=len(weights) + fault["announced"], flip=fault["flip"])
+    assert fresh.weight_version() == 0
+    with pytest.raises(RolloutError, match="no usable weights: it did not take those of version 7"):
+        fresh.sample(make_prompts((4,)), responses_per_prompt=1, setting=setting())
+    fresh.load(weights, version=8)
+    assert worst_gap(fresh, model, make_prompts(RAGGED), plain_logprobs, 1.0) <= LOGPROB_BOUND
+
+
+def test_what_a_task_draws_does_not_depend_on_who_else_is_in_hand(fresh, make_prompts):
+    tasks = tasks_of(make_prompts(RAGGED))
+    together = fresh.do(tasks, at_once=True)
+    alone = fresh.do(tasks[::-1], at_once=False)
+    assert sorted(together) == [task.number for task in tasks]
+    for task in tasks:
+        one, other = together[task.number], alone[task.number]
+        assert (one.call, one.error, one.refused) == (1, None, False)
+        assert tokens_of(one.groups) == tokens_of(other.groups)
+        for first, second in zip(one.groups[0], other.groups[0], strict=True):
+            # Another batch may be another kernel, which rounds otherwise in the last bits.
+            assert float((first.sampler_logprobs - second.sampler_logprobs).abs().max()) <= 1e-5
+
+
+def test_a_task_comes_out_as_soon_as_it_is_written_whoever_is_still_being_written(fresh, make_prompts):
+    short, long = (replace(tasks_of(make_prompts((9,)), tokens)[0], number=tokens) for tokens in (2, 40))
+    assert fresh.submit_and_step([long, short], steps=0) == 2
+    assert fresh.unwritten() == 6
+    assert fresh.submit_and_step([], steps=3) == 1
+    assert 0 < fresh.unwritten() <= 3
+    fresh.abandon()
+    assert fresh.unwritten() == 0
+    assert fresh.unfinished() == 0
+
+
+def test_tasks_that_are_abandoned_leave_neither_requests_nor_cache_behind(fresh, make_prompts):
+    tasks = tasks_of(make_prompts(RAGGED * 3))
+    before = fresh.do(tasks, at_once=True)
+    assert fresh.submit_and_step(tasks, steps=2) == len(tasks)
+    # Sixteen are being written and the others wait.
+    assert fresh.requests_in_vllm() == 3 * len(tasks)
+    assert fresh.used_blocks() >= 16
+    fresh.abandon()
+    assert (fresh.unfinished(), fresh.requests_in_vllm(), fresh.used_blocks()) == (0, 0, 0)
+    after = fresh.do(tasks, at_once=True)
+    assert all(tokens_of(after[number].groups) == tokens_of(before[number].groups) for number in before)
+
+
+def test_a_sleeping_engine_gives_its_cache_back_and_samples_again_after_wake_and_load(
+    fresh, family, make_model, make_prompts, plain_logprobs
+):
+    model, prompts = make_model(family, seed=1), make_prompts(RAGGED)
+    before = fresh.cache_bytes()
+    assert 0.9 * CACHE_BYTES <= before <= CACHE_BYTES
+    fresh.submit_and_step(tasks_of(prompts), steps=1)
+    with pytest.raises(RolloutError, match=f"cannot sleep with {len(prompts)} tasks in hand"):
+        fresh.sleep()
+    fresh.abandon()
+    for _ in range(2):
+        fresh.sleep()
+        assert fresh.cache_bytes() == 0
+        with pytest.raises(RolloutError, match="no usable weights: it sleeps"):
+            fresh.sample(prompts, responses_per_prompt=1, setting=setting())
+        fresh.wake()
+        assert fresh.cache_bytes() == before
+        with pytest.raises(RolloutError, match="no usable weights: it slept"):
+            fresh.sample(prompts, responses_per_prompt=1, setting=setting())
+        fresh.load(weights_of(model), version=3)
+        assert worst_gap(fresh, model, prompts, plain_logprobs, 1.0) <= LOGPROB_BOUND
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(fresh, make_prompts):

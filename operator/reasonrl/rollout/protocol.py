@@ -1,6 +1,6 @@
 """What the loop asks of a rollout engine: sample groups, and take new weights.
 
-Two engines speak it: `torch_engine` (built in, any transformers causal LM) and `vllm_engine`. The pool that spreads requests over
+Two engines speak it: `torch_engine` (built in, any transformers causal LM) and `vllm_engine`. The fleet that spreads requests over
 several engines speaks it too, so the loop never knows how many there are.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -43,6 +43,19 @@ class RolloutEngine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class CanSleep(Protocol):
+    """An engine that gives memory back while the trainer beside it works."""
+
+    def sleep(self) -> None:
+        """Gives it back. Nothing can be sampled until `wake` and `load`."""
+        ...
+
+    def wake(self) -> None:
+        """Takes it again. `load` follows before the next `sample`."""
+        ...
 
 
 class WeightLoadError(Exception):

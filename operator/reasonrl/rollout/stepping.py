@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from reasonrl.rollout.errors import RolloutError
-from reasonrl.rollout.protocol import RolloutEngine
+from reasonrl.rollout.protocol import CanSleep, RolloutEngine
 from reasonrl.rollout.task import RolloutTask, TaskOutcome, completed, refused
 
 
@@ -110,10 +110,13 @@ class BlockingEngineSteps:
         self._engine.load(weights, version=version)
 
     def sleep(self) -> None:
-        """The protocol of blocking engines knows no sleep: memory stays taken."""
+        """The memory of an engine that cannot sleep stays taken."""
+        if isinstance(self._engine, CanSleep):
+            self._engine.sleep()
 
     def wake(self) -> None:
-        """Nothing was given back."""
+        if isinstance(self._engine, CanSleep):
+            self._engine.wake()
 
     def close(self) -> None:
         self._waiting.clear()

@@ -65,6 +65,7 @@ class TorchEngine:
         self._ends = torch.zeros(self._decoder.vocabulary, dtype=torch.bool, device=place)
         self._ends[list(self._stop_token_ids)] = True
         self._slots: KeyValueSlots | None = None
+        self._asleep = False
         self._version = 0
 
     @classmethod
@@ -96,9 +97,11 @@ class TorchEngine:
     def sample(self, prompts: Sequence[Prompt], *, responses_per_prompt: int, setting: SamplingSetting) -> list[tuple[Response, ...]]:
         """See `RolloutEngine.sample`. On one machine with one number of threads, the same call gives the same bits.
 
-        Raises RolloutError for a setting out of range, a prompt that leaves no room in the model's context, or log-probs that
-        are not finite.
+        Raises RolloutError for a setting out of range, a prompt that leaves no room in the model's context, log-probs that
+        are not finite, or after a sleep without a load.
         """
+        if self._asleep:
+            raise RolloutError("the engine slept; load a full set of weights first")
         if not prompts:
             return []
         check_request(prompts, responses_per_prompt=responses_per_prompt, setting=setting, context_tokens=self._context_tokens)
@@ -122,6 +125,18 @@ class TorchEngine:
         offered = checked_weights(weights, expected=self._decoder.expected_weights, aliases=self._decoder.weight_aliases)
         self._decoder.load(offered)
         self._version = version
+        self._asleep = False
+
+    def sleep(self) -> None:
+        """See `CanSleep`: gives the cache back, also to other processes on the same GPU. The weights stay where they are, for the copy
+        that `load` makes into them."""
+        self._asleep = True
+        self._slots = None
+        if self._ends.is_cuda:
+            torch.cuda.empty_cache()
+
+    def wake(self) -> None:
+        """The cache comes back with the next call that needs it, as large as that call needs it."""
 
     def close(self) -> None:
         """Gives the cache back. The engine may be used again."""

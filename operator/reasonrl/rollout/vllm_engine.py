@@ -110,8 +110,8 @@ class VllmEngine:
         if not prompts:
             return []
         task = RolloutTask(number=0, prompts=tuple(prompts), responses_per_prompt=responses_per_prompt, setting=setting, call=0)
-        self.submit(task)
         try:
+            self.submit(task)
             while not (outcomes := self.step()):
                 pass
         finally:

@@ -51,23 +51,15 @@ class VllmRequests:
         return len(self._places)
 
     def submit(self, task: RolloutTask) -> None:
-        """Hands vLLM the requests of `task`, each with a seed of its own: what it draws does not depend on its batch.
-
-        Raises RolloutError, with nothing of the task in hand, for a request that vLLM does not take.
-        """
+        """Hands vLLM the requests of `task`, each with a seed of its own: what it draws does not depend on its batch."""
         held = _InHand(task, [None] * task.responses, task.responses)
-        names: list[str] = []
-        try:
-            for prompt, question in enumerate(task.prompts):
-                for number in range(task.responses_per_prompt):
-                    names.append(f"{self._submitted}")
-                    self._submitted += 1
-                    parameters = self._parameters(task.setting, seed=_request_seed(task.setting.seed, prompt, number))
-                    self._engine.add_request(names[-1], {"prompt_token_ids": list(question.tokens)}, parameters)
-        except ValueError as error:
-            self._engine.abort_request(names[:-1])
-            raise RolloutError(f"vLLM does not take the request: {error}") from error
-        self._places.update({name: (held, place) for place, name in enumerate(names)})
+        for prompt, question in enumerate(task.prompts):
+            for number in range(task.responses_per_prompt):
+                name = f"{self._submitted}"
+                self._submitted += 1
+                parameters = self._parameters(task.setting, seed=_request_seed(task.setting.seed, prompt, number))
+                self._engine.add_request(name, {"prompt_token_ids": list(question.tokens)}, parameters)
+                self._places[name] = (held, prompt * task.responses_per_prompt + number)
         self._tasks += 1
         self._idle_steps = 0
         self._longest = max(self._longest, *(len(prompt.tokens) + task.setting.max_response_tokens for prompt in task.prompts))

@@ -105,9 +105,10 @@ def start_engine(vllm: Any, settings: VllmSettings) -> Any:
     with _random_state_kept():
         engine = vllm.LLMEngine.from_engine_args(arguments)
     if settings.tensor_parallel > 1:
-        from reasonrl.rollout.vllm_worker import end_with
+        from reasonrl.rollout.vllm_worker import end_with, forget_shared_files
 
         engine.collective_rpc(end_with, args=(os.getpid(),))
+        engine.collective_rpc(forget_shared_files)
     return engine
 
 

@@ -11,6 +11,7 @@ import select
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,9 +55,9 @@ def release_cache(worker: Any) -> list[int]:
     return sizes
 
 
-def take_cache(worker: Any, sizes: list[int]) -> None:
-    """The reverse of `release_cache`."""
-    for storage, size in zip(_storages(worker), sizes, strict=True):
+def take_cache(worker: Any, sizes: list[list[int]]) -> None:
+    """The reverse of `release_cache`. `sizes` is what that returned in each process, by rank."""
+    for storage, size in zip(_storages(worker), sizes[worker.rank], strict=True):
         storage.resize_(size)
     clear_cache(worker)
 
@@ -68,6 +69,14 @@ def _storages(worker: Any) -> Iterator[torch.UntypedStorage]:
         if storage._cdata not in seen:
             seen.add(storage._cdata)
             yield storage
+
+
+def forget_shared_files(worker: Any) -> None:
+    """On a CPU the processes that share a model exchange tensors through files in /dev/shm, which vLLM leaves behind when they end. All
+    have them open by now, so their names can go."""
+    if worker.rank == 0 and worker.device.type == "cpu":
+        for file in Path("/dev/shm").glob(f"*{os.environ['VLLM_DIST_IDENT']}*cpushm*"):
+            file.unlink(missing_ok=True)
 
 
 def end_with(worker: Any, process: int) -> None:
