@@ -42,7 +42,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def told(namespace: Kubectl, claim: Callable[[str], str], report: Path) -> Iterator[Told]:
-    made = apply(namespace, job("quickstart", claim=claim("checkpoints")))
+    made = apply(namespace, job("quickstart", claim=claim("checkpoints"), steps=(10, 14)))
     timeline = Timeline()
     try:
         with watched(made, timeline):
@@ -64,14 +64,14 @@ def test_the_gang_starts_whole_and_once(told: Told) -> None:
 def test_phases_advance_while_one_watches(told: Told) -> None:
     assert told.timeline.phases == ["ctx-40", "ctx-96"]
     entered = {phase["name"]: phase["enteredAtStep"] for phase in told.status["phases"]}
-    assert entered == {"ctx-40": 0, "ctx-96": 3}
+    assert entered == {"ctx-40": 0, "ctx-96": 10}
     assert told.timeline.steps == sorted(told.timeline.steps)
-    assert told.status["step"] == 8
+    assert told.status["step"] == 24
 
 
 def test_checkpoints_appear_while_it_runs(told: Told) -> None:
     assert len(told.timeline.checkpoints) > 1
-    assert told.status["lastCheckpointStep"] == 8
+    assert told.status["lastCheckpointStep"] == 24
 
 
 def test_the_end_says_that_it_is_one(told: Told) -> None:
@@ -90,7 +90,7 @@ def test_the_model_in_the_volume_loads_with_transformers(told: Told, namespace: 
     answer = json.loads(namespace.run("logs", "reader").splitlines()[-1])
     assert answer["weights"] > 50_000
     assert answer["new"] >= 1
-    assert "step-000008" in answer["checkpoints"]
+    assert "step-000024" in answer["checkpoints"]
 
 
 def reader(image: str, *, claim: str) -> Object:

@@ -15,7 +15,7 @@ from driver.kubectl import Kubectl, Object, wait_for
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "quickstart.yaml"
 KIND = "reasoningrljobs.reasonrl.dev"
-_TASK = {"minTerms": 2, "maxTerms": 3, "largestDigit": 5}
+_TASK = {"minTerms": 2, "maxTerms": 3}
 _RESOURCES = {"requests": {"cpu": "50m", "memory": "1Gi"}, "limits": {"memory": "4Gi"}}
 SHORT: Mapping[str, Any] = {
     "model": {"scratch": {"hiddenSize": 64, "layers": 2, "heads": 2, "keyValueHeads": 2, "feedForwardSize": 128}},
@@ -40,7 +40,7 @@ def job(name: str, *, claim: str | None, steps: Sequence[int] = (3, 5), **change
     for phase, count, tokens in zip(spec["phases"], steps, (16, 32), strict=True):
         phase["until"], phase["maxResponseTokens"] = {"steps": count}, tokens
     tasks = [*spec["data"]["train"], *spec["sft"]["train"], *spec["evaluation"]["benchmarks"]]
-    for each, size in zip(tasks, (400, 400, 16), strict=True):
+    for each, size in zip(tasks, (80, 120, 16), strict=True):
         each["task"].update(size=size, options=dict(_TASK))
     spec["evaluation"]["benchmarks"][0].update(samples=1, maxResponseTokens=32)
     if claim is not None:

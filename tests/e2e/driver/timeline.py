@@ -57,11 +57,12 @@ def watched(job: Job, timeline: Timeline) -> Iterator[None]:
 
     def follow() -> None:
         while True:
+            last = done.wait(1.0)
             try:
                 look()
             except KubectlRefused as error:  # An API server that restarts; the next look finds it.
                 note(f"no answer: {error}")
-            if done.wait(1.0):
+            if last:
                 return
 
     thread = threading.Thread(target=follow, name=f"timeline of {job.name}")
