@@ -20,6 +20,7 @@ spec:
   image: registry/reasonrl:1
   trainer: {engine: deepspeed, replicas: 4, gpusPerReplica: 8, zeroStage: 3}
   rollout: {engine: vllm, replicas: 4, gpusPerReplica: 2}
+  checkpoint: {volume: {claimName: shared}}
 """
 
 

@@ -12,7 +12,9 @@ from reasonrl.api.contract_model import Bytes, ContractModel, Count, NonNegative
 class VolumeSpec(ContractModel):
     """Where a cluster keeps checkpoints."""
 
-    claim_name: ObjectName = Field(description="PersistentVolumeClaim in the job's namespace.")
+    claim_name: ObjectName = Field(
+        description="PersistentVolumeClaim in the job's namespace. With several trainer pods, all of them mount it: ReadWriteMany."
+    )
 
 
 class KeepBestSpec(ContractModel):

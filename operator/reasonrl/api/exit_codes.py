@@ -9,10 +9,11 @@ class ExitCode(IntEnum):
     SUCCESS = 0
     """The last phase ended, and the final policy is written."""
     FATAL = 1
-    """Trying again would fail in the same way: a broken reward function, a loss that is not a number, a disk that refuses checkpoints."""
+    """Trying again would fail in the same way: a broken reward function, a loss that is not a number, a model that does not fit."""
     BAD_INPUT = 2
     """The job, a file that it names, or the command line is wrong. Nothing was started."""
     RETRYABLE = 3
-    """Something outside the run failed, such as an engine, a network or a node; the run goes on from its last checkpoint."""
+    """Something outside the run failed, such as an engine, a network, a node, or a volume that is full; it may be mended meanwhile, and the
+    run goes on from its last checkpoint."""
     PREEMPTED = 4
     """A signal asked the run to stop; it saved a checkpoint first. Starting it again goes on at the same step."""

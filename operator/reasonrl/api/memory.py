@@ -110,17 +110,23 @@ def activation_bytes(shape: ModelShape, *, mixed: bool, native: bool) -> int:
 
 
 def checkpoint_bytes(spec: JobSpec, shape: ModelShape) -> tuple[int, str]:
-    """Size of one checkpoint, with the arithmetic: policy, float32 master weights unless the policy is float32, moments, reference."""
-    width = BYTES[spec.model.dtype]
+    """Size of one checkpoint, with the arithmetic."""
+    parts = checkpoint_parts(spec.model.dtype, reference=holds_reference(spec))
+    total = sum(each for each, _ in parts)
+    words = " + ".join(f"{each} ({name})" for each, name in parts)
+    return shape.parameters * total, f"{counted(shape.parameters)} × ({words}) bytes"
+
+
+def checkpoint_parts(dtype: DType, *, reference: bool) -> list[tuple[int, str]]:
+    """Bytes of each parameter in a checkpoint: policy, float32 master weights unless the policy is float32, moments, reference."""
+    width = BYTES[dtype]
     parts = [(width, "policy")]
     if width != FLOAT32:
         parts.append((FLOAT32, "master weights"))
     parts.append((2 * FLOAT32, "moments"))
-    if holds_reference(spec):
+    if reference:
         parts.append((FLOAT32, "reference"))
-    total = sum(each for each, _ in parts)
-    words = " + ".join(f"{each} ({name})" for each, name in parts)
-    return shape.parameters * total, f"{counted(shape.parameters)} × ({words}) bytes"
+    return parts
 
 
 def _torch_state(spec: JobSpec, shape: ModelShape) -> Iterator[MemoryItem]:

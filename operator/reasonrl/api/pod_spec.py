@@ -110,8 +110,10 @@ class PodOverrides(ContractModel):
         default=None, description="ServiceAccount of the pods. Its token is not mounted. Null is the namespace's default."
     )
     runtime_class_name: ObjectName | None = Field(default=None, description="RuntimeClass of the pods. Null is the cluster's default.")
-    termination_grace_period_seconds: Annotated[NonNegativeCount, Field(le=86_400)] = Field(
-        default=300, description="Time between SIGTERM and SIGKILL, in seconds: a checkpoint must fit into it."
+    termination_grace_period_seconds: Annotated[NonNegativeCount, Field(le=86_400)] | None = Field(
+        default=None,
+        description="Time between SIGTERM and SIGKILL, in seconds: a checkpoint must fit into it. Null is 300, and more for trainers of a "
+        "model whose name says that its checkpoints take longer (at 500 MB a second, 7,200 at most).",
     )
 
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from reasonrl.api.job import JobSpec, ReasoningRLJob
-from reasonrl.api.memory import RESERVE, MemoryEstimate, checkpoint_bytes, ranks, trainer_estimates
+from reasonrl.api.memory import RESERVE, MemoryEstimate, checkpoint_bytes, holds_reference, ranks, trainer_estimates
 from reasonrl.api.model_shape import ModelShape, UnknownShape
 from reasonrl.api.phase_forecast import PhaseForecast, forecast_phases
 from reasonrl.api.problems import JobError, Problem
 from reasonrl.api.quantity import readable_bytes
 from reasonrl.api.rollout_memory import cache_problem, rollout_estimate
+from reasonrl.api.stopping_time import WRITTEN_A_SECOND, grace_seconds, parameters_by_name, stopping_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def plan_resources(job: ReasoningRLJob, *, model_shape: ModelShape | UnknownShap
         on_policy=on_policy,
         policy_reason=reason,
         phases=phases,
-        notes=tuple(_notes(job.spec, phases, memory)),
+        notes=(*_notes(job.spec, phases, memory), *_checkpoint_notes(job.spec, checkpoint)),
     )
 
 
@@ -192,6 +193,24 @@ def _indivisible(spec: JobSpec, phases: tuple[PhaseForecast, ...], shape: ModelS
                 phase.rollout_gpus,
                 f"must divide the model's {shape.heads} attention heads: each GPU of an engine takes as many",
             )
+
+
+def _checkpoint_notes(spec: JobSpec, plan: CheckpointPlan | None) -> Iterator[str]:
+    volume = spec.checkpoint.volume
+    if spec.trainer.replicas > 1 and volume is not None:
+        yield f"All {spec.trainer.replicas} trainer pods mount the volume {volume.claim_name} at once: its claim must be ReadWriteMany."
+    if plan is None:
+        return
+    grace = spec.pods.trainer.termination_grace_period_seconds
+    if grace is None:
+        grace = grace_seconds(parameters_by_name(spec.model.path or ""), spec.model.dtype, reference=holds_reference(spec))
+    needed = stopping_seconds(plan.size)
+    if needed > grace:
+        yield (
+            f"Stopping takes about {needed} s, for a checkpoint of {readable_bytes(plan.size)} at an assumed "
+            f"{readable_bytes(WRITTEN_A_SECOND)} a second, and trainers are killed {grace} s after they are told to: raise "
+            "spec.pods.trainer.terminationGracePeriodSeconds, or steps since the last checkpoint are lost."
+        )
 
 
 def _notes(spec: JobSpec, phases: tuple[PhaseForecast, ...], memory: tuple[MemoryEstimate, ...]) -> Iterator[str]:

@@ -14,8 +14,8 @@ class SchedulingSpec(ContractModel):
 
     gang: Literal["None", "Kueue", "Volcano", "Coscheduling"] = Field(
         default="None",
-        description="Who sees to it that all trainers start or none. None: the default scheduler, one pod after another. Kueue: its quota, "
-        "before any pod exists. Volcano, Coscheduling: a PodGroup of that scheduler.",
+        description="Who sees to it that all trainers start or none. None: the default scheduler, one pod after another. Kueue: pods wait "
+        "until its quota admits them, all trainers together. Volcano, Coscheduling: a PodGroup of that scheduler.",
     )
     queue: ObjectName | None = Field(
         default=None, description="LocalQueue of Kueue in the job's namespace, or queue of Volcano. Needed with gang: Kueue."

@@ -7,6 +7,7 @@ from typing import Any
 
 from reasonrl.api import names
 from reasonrl.api.names import Role
+from reasonrl.api.stopping_time import SHORTEST, grace_seconds, parameters_by_name
 from reasonrl.controller.frozen_job import digest
 from reasonrl.controller.ownership import child_labels, owner_references
 from reasonrl.controller.pod_commands import pod_command
@@ -16,8 +17,6 @@ from reasonrl.controller.pod_security import container_security, pod_security
 from reasonrl.controller.pod_volumes import pod_volumes
 from reasonrl.controller.records import JobRecord
 from reasonrl.controller.settings import JobSettings, Platform, part
-
-GRACE_SECONDS = 300
 
 
 def template_of(role: Role, gpus: int) -> str:
@@ -60,12 +59,11 @@ def pod_body(
     }
     if own.get("imagePullPolicy"):
         container["imagePullPolicy"] = own["imagePullPolicy"]
-    grace = own.get("terminationGracePeriodSeconds")
     spec: dict[str, Any] = {
         "hostname": name,
         "subdomain": names.service_name(job.key.name),
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": GRACE_SECONDS if grace is None else grace,
+        "terminationGracePeriodSeconds": _grace_seconds(settings, role, own),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security(),
@@ -88,6 +86,18 @@ def pod_body(
     if annotations:
         metadata["annotations"] = annotations
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _grace_seconds(settings: JobSettings, role: Role, own: Mapping[str, Any]) -> int:
+    """A trainer must be able to finish what it does and to write a checkpoint, which takes long for a large model."""
+    given = own.get("terminationGracePeriodSeconds")
+    if given is not None:
+        return int(given)
+    if role == "rollout":
+        return SHORTEST
+    model = part(settings.spec, "model")
+    holds_reference = bool(part(settings.spec, "algorithm").get("kl")) and part(model, "reference").get("enabled") is not False
+    return grace_seconds(parameters_by_name(str(model.get("path") or "")), model.get("dtype") or "bfloat16", reference=holds_reference)
 
 
 def _resources(own: Mapping[str, Any], gpus: int) -> dict[str, dict[str, str]]:

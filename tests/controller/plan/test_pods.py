@@ -149,6 +149,23 @@ def test_the_job_decides_on_resources_environment_and_placement_of_each_role(mak
     assert claims == {"data", "scratch"}
 
 
+@pytest.mark.parametrize(
+    ("spec", "seconds"),
+    [
+        ({"model": {"path": "hf://Qwen/Qwen2.5-32B"}}, 60 + 896),
+        ({"model": {"path": "hf://Qwen/Qwen2.5-32B"}, "algorithm": {"kl": {"schedule": {"type": "constant", "value": 0.001}}}}, 60 + 1152),
+        ({"model": {"path": "hf://Qwen/Qwen2.5-1.5B"}}, 300),
+        ({"model": {"path": "hf://example/model"}}, 300),
+        ({"model": {"path": "hf://Qwen/Qwen2.5-32B"}, "pods": {"trainer": {"terminationGracePeriodSeconds": 0}}}, 0),
+    ],
+    ids=["large", "with a reference", "small", "of unknown size", "as the job says"],
+)
+def test_trainers_are_given_the_time_to_write_a_checkpoint(make_world: Any, spec: dict[str, Any], seconds: int) -> None:
+    world = make_world(spec)
+    assert pod(world, "zero-trainer-1")["spec"]["terminationGracePeriodSeconds"] == seconds
+    assert pod(world, "zero-rollout-0")["spec"]["terminationGracePeriodSeconds"] == 300
+
+
 def test_labels_find_the_pod_again(world: Any) -> None:
     metadata = pod(world, "zero-trainer-1")["metadata"]
     labels = metadata["labels"]

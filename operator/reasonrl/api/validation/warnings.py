@@ -13,7 +13,17 @@ WIDEST_SEQUENCE_CLIP = 0.05
 
 
 def job_warnings(job: ReasoningRLJob) -> list[Problem]:
-    return [*_loss(job.spec), *_kl(job.spec), *_schedules(job.spec), *_temperature(job.spec), *_best(job.spec)]
+    return [*_volume(job.spec), *_loss(job.spec), *_kl(job.spec), *_schedules(job.spec), *_temperature(job.spec), *_best(job.spec)]
+
+
+def _volume(spec: JobSpec) -> Iterator[Problem]:
+    if spec.trainer.replicas > 1 and spec.checkpoint.volume is None:
+        yield Problem(
+            "spec.checkpoint.volume",
+            None,
+            f"each of {spec.trainer.replicas} trainer pods keeps its part of a checkpoint, and loses it at its end: a restart begins anew. "
+            "Name a PersistentVolumeClaim that all of them can mount (ReadWriteMany)",
+        )
 
 
 def _loss(spec: JobSpec) -> Iterator[Problem]:
