@@ -12,7 +12,6 @@ from reasonrl.run.checkpoint_store import CheckpointDiskFullError
 from reasonrl.run.cluster.restart_policy import Attempts, GiveUp, after_end
 from reasonrl.run.status import outcome as outcomes
 from reasonrl.run.status.outcome import known_outcome, outcome_of
-from reasonrl.run.status.pod_outcome import Outcome
 
 KINDS = [kind for kind, _, _ in outcomes._TABLE]
 
@@ -24,7 +23,7 @@ def raised(kind: type[Exception]) -> Exception:
     return error
 
 
-def end_with(world: Any, outcome: Outcome, pod: str = "zero-trainer-0") -> None:
+def end_with(world: Any, outcome: Any, pod: str = "zero-trainer-0") -> None:
     result = RunResult(exit_code=int(outcome.exit_code), reason=outcome.reason, message=outcome.message)
     world.end(pod, int(outcome.exit_code), message=result.model_dump_json(by_alias=True, exclude_none=True))
     world.settle()
