@@ -16,7 +16,7 @@ from reasonrl.api import names
 if TYPE_CHECKING:
     from reasonrl.api.job import ReasoningRLJob
     from reasonrl.run.cluster.pod_environment import PodEnvironment
-    from reasonrl.run.status.outcome import Outcome
+    from reasonrl.run.status.pod_outcome import Outcome
 
 _FILE = Path(names.CONFIG_DIRECTORY) / names.CONFIG_JOB_FILE
 Config = Annotated[Path, typer.Option("--config", help="The resolved job, as the operator writes it.")]

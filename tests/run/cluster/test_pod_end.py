@@ -13,7 +13,7 @@ from reasonrl.run.cluster.errors import RankLostError
 from reasonrl.run.cluster.pod_end import end_pod
 from reasonrl.run.cluster.pod_environment import PodEnvironment
 from reasonrl.run.cluster.pod_trainer import follower_outcome
-from reasonrl.run.status.outcome import Outcome
+from reasonrl.run.status.pod_outcome import Outcome
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY
 from reasonrl.run.checkpoint_store import CheckpointStore
 from reasonrl.run.cluster.pod_environment import PodEnvironment
-from reasonrl.run.status.outcome import Outcome, known_outcome, outcome_of
+from reasonrl.run.status.pod_outcome import Outcome
 from reasonrl.run.status.termination import run_result, write_result
 
 logger = logging.getLogger(__name__)
@@ -20,6 +20,9 @@ def end_pod(pod: PodEnvironment, work: Callable[[], Outcome]) -> int:
     try:
         outcome = work()
     except Exception as error:
+        # The table of errors knows torch's, and a pod that only lends its node has no use for torch until then.
+        from reasonrl.run.status.outcome import known_outcome, outcome_of
+
         outcome = outcome_of(error, role=pod.role)
         if known_outcome(error, role=pod.role) is None:
             logger.exception("the pod fails of something that no run is known to raise")

@@ -17,9 +17,9 @@ SCRATCH = "/tmp"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodEnvironment:
-    """`head` is the host name of trainer-0 and `host` the pod's own; `address` is the pod's IP, None where nobody says it. `attempt`
-    counts the starts of the role, from 0. `output` is the run directory, and
-    relative paths of the job are below `base_directory`; `control` the operator's requests."""
+    """`head` is the host name of trainer-0 and `host` the pod's own; `address` is the pod's IP, None where nobody says it. `attempt` counts
+    the starts of the role, from 0. `output` is the run directory, and relative paths of the job are below `base_directory`; `control` the
+    operator's requests. `pods_here` is how many pods share this machine's /dev/shm: on a cluster each has its own."""
 
     job: str
     namespace: str
@@ -38,6 +38,7 @@ class PodEnvironment:
     control: Path | None
     termination_message: Path
     scratch: Path
+    pods_here: int
 
     @property
     def is_head(self) -> bool:
@@ -74,6 +75,7 @@ class PodEnvironment:
             control=Path(control) if control else None,
             termination_message=Path(environ.get("REASONRL_TERMINATION_MESSAGE") or TERMINATION_MESSAGE),
             scratch=Path(environ.get("REASONRL_SCRATCH") or SCRATCH),
+            pods_here=max(1, _count(environ, "REASONRL_PODS_HERE", 1)),
         )
 
 

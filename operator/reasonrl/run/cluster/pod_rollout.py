@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import time
 from types import FrameType
 
 from reasonrl.api.exit_codes import ExitCode
@@ -18,9 +17,9 @@ from reasonrl.api.job import ReasoningRLJob
 from reasonrl.run.cluster.errors import RayNodeError
 from reasonrl.run.cluster.pod_environment import PodEnvironment
 from reasonrl.run.cluster.pod_network import wait_for_head
-from reasonrl.run.cluster.pod_trainer import START_SECONDS, node_settings
+from reasonrl.run.cluster.pod_node import START_SECONDS, node_settings
 from reasonrl.run.cluster.ray_node import RayNode
-from reasonrl.run.status.outcome import Outcome
+from reasonrl.run.status.pod_outcome import PREEMPTED, Outcome
 from reasonrl.run.status.server import StatusServer, any_address, status_application
 from reasonrl.run.stop_request import StopRequestedError
 
@@ -52,7 +51,7 @@ class RolloutPod:
             pass
         finally:
             server.close()
-        return Outcome(exit_code=ExitCode.PREEMPTED, reason="Preempted", message="stopped by a signal; an engine loses nothing")
+        return Outcome(exit_code=ExitCode.PREEMPTED, reason=PREEMPTED, message="stopped by a signal; an engine loses nothing")
 
     def obstacles(self) -> list[str]:
         """For /readyz: the pod serves while its node is joined to a head. One that waits for a head is healthy all the same."""
@@ -67,10 +66,10 @@ class RolloutPod:
                 node.wait_ready(START_SECONDS)
                 failures, self._connected = 0, True
                 logger.info("joined the head at %s:%d", self._pod.head, self._pod.ray_port)
-                while node.alive and not self._asked.is_set():
-                    time.sleep(_LOOK_SECONDS)
+                while node.alive and not self._asked.wait(_LOOK_SECONDS):
+                    pass
                 if not self._asked.is_set():
-                    logger.info("the head has gone; looking for the next one")
+                    logger.info("the node has gone (%s); looking for a head", node.why_it_ended())
             except RayNodeError as error:
                 failures += 1
                 if failures >= _STARTS:

@@ -16,27 +16,15 @@ from reasonrl.api.failure_answers import stage_deadline
 from reasonrl.api.job import ReasoningRLJob
 from reasonrl.run.cluster.cluster_run import run_across_pods
 from reasonrl.run.cluster.pod_environment import PodEnvironment
-from reasonrl.run.cluster.pod_network import own_address, wait_for_head
-from reasonrl.run.cluster.ray_node import NodeSettings, RayNode
+from reasonrl.run.cluster.pod_network import wait_for_head
+from reasonrl.run.cluster.pod_node import START_SECONDS, node_settings
+from reasonrl.run.cluster.ray_node import RayNode
 from reasonrl.run.final_model import read_summary
-from reasonrl.run.status.outcome import COMPLETED, Outcome
+from reasonrl.run.status.pod_outcome import COMPLETED, PREEMPTED, Outcome
 
 logger = logging.getLogger(__name__)
 
-START_SECONDS = 120.0
 _LOOK_SECONDS = 0.5
-
-
-def node_settings(pod: PodEnvironment) -> NodeSettings:
-    return NodeSettings(
-        role=pod.role,
-        index=pod.index,
-        address=own_address(pod),
-        head=None if pod.is_head else pod.head,
-        port=pod.ray_port,
-        gpus=pod.gpus,
-        scratch=pod.scratch,
-    )
 
 
 def run_trainer(job: ReasoningRLJob, *, pod: PodEnvironment, config: Path, console: Console | None) -> Outcome:
@@ -54,7 +42,7 @@ def _lead(job: ReasoningRLJob, *, pod: PodEnvironment, config: Path, console: Co
         result = run_across_pods(job, pod=pod, config=config, console=console)
     finally:
         node.stop()
-    reason = COMPLETED if result.exit_code is ExitCode.SUCCESS else "Preempted"
+    reason = COMPLETED if result.exit_code is ExitCode.SUCCESS else PREEMPTED
     return Outcome(exit_code=result.exit_code, reason=reason, message=result.message)
 
 
@@ -85,5 +73,5 @@ def follower_outcome(*, ended: bool, asked: bool) -> Outcome:
     if ended:
         return Outcome(exit_code=ExitCode.SUCCESS, reason=COMPLETED, message="the run has ended")
     if asked:
-        return Outcome(exit_code=ExitCode.PREEMPTED, reason="Preempted", message="stopped by a signal, after the head had gone")
+        return Outcome(exit_code=ExitCode.PREEMPTED, reason=PREEMPTED, message="stopped by a signal, after the head had gone")
     return Outcome(exit_code=ExitCode.RETRYABLE, reason="HeadLost", message="the Ray head went away before the run had ended")

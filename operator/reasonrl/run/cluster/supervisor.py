@@ -214,6 +214,7 @@ class Supervisor:
             "REASONRL_CONTROL": str((self._home / "config" / names.CONFIG_CONTROL_FILE).resolve()),
             "REASONRL_TERMINATION_MESSAGE": str(message.resolve()),
             "REASONRL_SCRATCH": str(self._scratch),
+            "REASONRL_PODS_HERE": str(pods),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self._token,
             # Pods that each take all cores only get into each other's way.

@@ -7,7 +7,6 @@ is not in the table is a fault of ours, and nobody knows whether it would come a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 
@@ -25,19 +24,20 @@ from reasonrl.run.errors import RunInputError
 from reasonrl.run.reward_failure import RewardFailureError
 from reasonrl.run.rollback import RollbackError
 from reasonrl.run.run_directory import RunDirectoryError
+from reasonrl.run.status.pod_outcome import PREEMPTED, Outcome
 from reasonrl.run.status.server import StatusServerError
-from reasonrl.run.stop_request import StopRequestedError
+from reasonrl.run.stop_request import StoppedWithinStepError, StopRequestedError
 from reasonrl.run.telemetry.telemetry_error import TelemetryAddressError, TelemetryError
 from reasonrl.sandbox.errors import SandboxError
 from reasonrl.train.protocol import LossNotFiniteError, RanksLostError, TrainerError
 
-COMPLETED = "Completed"
 OUT_OF_MEMORY = "OutOfMemory"
 CRASHED = "Crashed"
 
 _TABLE: tuple[tuple[type[Exception], ExitCode, str], ...] = (
     # Of two that fit, the first counts: what is special stands before what is general.
-    (StopRequestedError, ExitCode.PREEMPTED, "Preempted"),
+    (StopRequestedError, ExitCode.PREEMPTED, PREEMPTED),
+    (StoppedWithinStepError, ExitCode.PREEMPTED, PREEMPTED),
     (RunInputError, ExitCode.BAD_INPUT, "BadInput"),
     (DataError, ExitCode.BAD_INPUT, "BadData"),
     (RunDirectoryError, ExitCode.BAD_INPUT, "RunDirectoryUnusable"),
@@ -68,15 +68,6 @@ _CURES: Mapping[Role, str] = {
     "trainer": "lower spec.trainer.tokensPerMicroBatch or spec.trainer.logitsChunkTokens, or set spec.trainer.gradientCheckpointing",
     "rollout": "lower spec.rollout.maxSequences or spec.rollout.memoryUtilization",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """`reason` is CamelCase and stable; `message` says what happened and what to do."""
-
-    exit_code: ExitCode
-    reason: str
-    message: str
 
 
 def known_outcome(error: BaseException, *, role: Role = "trainer") -> Outcome | None:
