@@ -86,6 +86,15 @@ class Job:
     def events(self) -> list[tuple[str, str]]:
         return self.kubectl.events(self.name)
 
+    def execute(self, pod: str, *command: str) -> str:
+        """The output of a command in the container of a pod."""
+        return self.kubectl.run("exec", pod, "--container=main", "--", *command)
+
+    def run_events(self) -> list[Object]:
+        """What the run itself wrote down, across all its starts."""
+        text = self.execute(f"{self.name}-trainer-0", "cat", "/checkpoints/events.jsonl")
+        return [json.loads(line) for line in text.splitlines()]
+
     def wait_summary(self, *wanted: str, seconds: float) -> Object:
         """The status, once its summary is one of `wanted`. A job that ended otherwise is not waited for."""
 
