@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,11 @@ def rollout(config: Config = _FILE) -> None:
 
 def _be_pod(config: Path, run: Callable[[ReasoningRLJob, PodEnvironment], Outcome]) -> None:
     """Runs, leaves the termination message whatever comes, and exits with the code that says what to do next."""
+    from reasonrl.api.exit_codes import ExitCode
+
+    # The kernel drops signals that process 1 of a container has no handler for. What follows takes seconds to import, and a pod that is
+    # deleted meanwhile would be there until its grace period is over; there is nothing to save yet.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.PREEMPTED))
     from reasonrl.cli.job_file import load_job_file
     from reasonrl.run.cluster.pod_end import end_pod
     from reasonrl.run.cluster.pod_environment import PodEnvironment
