@@ -21,7 +21,7 @@ WAIT_SECONDS = 120.0
 @pytest.fixture(scope="module")
 def gpus(admin: Kubectl) -> Iterator[Callable[[int], None]]:
     """Says how many GPUs each node has."""
-    nodes = [node["metadata"]["name"] for node in admin.list("nodes")]
+    nodes = [node["metadata"]["name"] for node in admin.all("nodes")]
 
     def give(count: int) -> None:
         for node in nodes:
@@ -76,7 +76,7 @@ def test_a_gang_that_no_node_can_take_waits_and_says_why(namespace: Kubectl, gpu
 
 def test_a_gang_of_which_one_finds_no_gpu_does_not_begin(namespace: Kubectl, gpus: Callable[[int], None], removed: list[Job]) -> None:
     gpus(1)
-    trainers = 1 + len(namespace.list("nodes"))
+    trainers = 1 + len(namespace.all("nodes"))
     made = apply(namespace, gpu_job("one-too-many", trainers=trainers, gpus_each=1))
     removed.append(made)
     wait_for(

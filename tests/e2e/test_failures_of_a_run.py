@@ -153,10 +153,10 @@ def test_the_run_does_not_notice_that_the_operator_was_killed(running: Job, admi
 
 def test_an_upgrade_in_the_middle_leaves_the_pods_alone(running: Job, release: Release, admin: Kubectl) -> None:
     pods = running.uids()
-    operators = {pod["metadata"]["uid"] for pod in admin.list("pods", labels="app.kubernetes.io/name=reasonrl")}
+    operators = {pod["metadata"]["uid"] for pod in admin.all("pods", labels="app.kubernetes.io/name=reasonrl")}
     release.install(podAnnotations={"e2e.reasonrl.dev/upgraded": "yes"})
     assert operators.isdisjoint(
-        {pod["metadata"]["uid"] for pod in admin.list("pods", labels="app.kubernetes.io/name=reasonrl") if _alive(pod)}
+        {pod["metadata"]["uid"] for pod in admin.all("pods", labels="app.kubernetes.io/name=reasonrl") if _alive(pod)}
     )
     goes_on(running)
     assert running.uids() == pods

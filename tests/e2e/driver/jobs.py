@@ -78,7 +78,7 @@ class Job:
 
     def pods(self, role: str = "") -> dict[str, Object]:
         labels = f"reasonrl.dev/job={self.name}" + (f",reasonrl.dev/role={role}" if role else "")
-        return {pod["metadata"]["name"]: pod for pod in self.kubectl.list("pods", labels=labels)}
+        return {pod["metadata"]["name"]: pod for pod in self.kubectl.all("pods", labels=labels)}
 
     def uids(self, role: str = "") -> dict[str, str]:
         return {name: pod["metadata"]["uid"] for name, pod in self.pods(role).items()}

@@ -49,7 +49,7 @@ class Kubectl:
         text = self.run("get", kind, name, "--output=json", "--ignore-not-found")
         return json.loads(text) if text.strip() else None
 
-    def list(self, kind: str, *, labels: str = "") -> list[Object]:
+    def all(self, kind: str, *, labels: str = "") -> list[Object]:
         words = ["get", kind, "--output=json", *([f"--selector={labels}"] if labels else [])]
         items: list[Object] = json.loads(self.run(*words))["items"]
         return items
@@ -62,7 +62,7 @@ class Kubectl:
 
     def events(self, name: str) -> list[tuple[str, str]]:
         """Reason and message of each event of the object `name`, oldest first."""
-        items = self.list("events")
+        items = self.all("events")
         mine = [each for each in items if each["involvedObject"].get("name") == name]
         return [(each["reason"], each.get("message", "")) for each in sorted(mine, key=_moment)]
 

@@ -1,7 +1,7 @@
 """containerd as the local cluster runs it: its settings, its network plug-in, and the store of images that all nodes begin with.
 
-An image is unpacked once, into the seed; a node's own store begins as a copy of that by hard links. So a runtime image of gigabytes costs
-its disk once, however many nodes there are, and a cluster is up in seconds: layers are only ever read.
+An image is unpacked once, into the seed, and the stores of all nodes begin with links to its layers, which are only ever read. So a runtime
+image of gigabytes costs its disk once, however many nodes there are, and a cluster is up, and gone, in seconds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from local_cluster.layout import Node
 from local_cluster.processes import tell
 
 PAUSE = "localhost/reasonrl/pause:1"
-_DATABASES = ("io.containerd.metadata.v1.bolt/meta.db", "io.containerd.snapshotter.v1.overlayfs/metadata.db")
-"""What containerd writes in place: copied, where the rest is linked."""
 _UNUSED = ("aufs", "btrfs", "zfs", "devmapper")
 
 
@@ -65,9 +63,12 @@ def network_plugin(node: Node) -> str:
 
 
 def copy_store(seed: Path, root: Path) -> None:
-    """Makes `root`, which must not be there, a store with the images of `seed`."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    tell(["cp", "--archive", "--link", seed, root], seconds=300.0)
-    for name in _DATABASES:
-        (root / name).unlink()
-        shutil.copy2(seed / name, root / name)
+    """Makes `root`, which must not be there, a store with the images of `seed`: containerd's own files copied, unpacked layers linked."""
+    tree = Path("io.containerd.snapshotter.v1.overlayfs", "snapshots")
+    (root / tree).mkdir(parents=True)
+    for entry in sorted(seed.iterdir()):
+        if entry.name != tree.parts[0]:
+            tell(["cp", "--archive", entry, root / entry.name])
+    shutil.copy2(seed / tree.parent / "metadata.db", root / tree.parent / "metadata.db")
+    for layer in (seed / tree).iterdir():
+        (root / tree / layer.name).symlink_to(layer)
