@@ -1,18 +1,20 @@
-"""Rollout engines side by side: ours, transformers' `generate`, vLLM as it comes, and our engine around vLLM.
+"""Rollout engines side by side: ours, transformers' `generate`, vLLM as it comes, our engine around vLLM, and the fleet around that.
 
 Each contender lives in a process of its own with the same model, prompts and number of threads; rounds alternate between them, and
 medians are compared. A round samples 32 groups of 8 responses of at most 96 tokens: *fixed*, where nothing ends a response early, and
 *ragged*, where end tokens stop it after about a third. Only tokens up to a response's own end count. `generate` has an advantage: it is
 not asked for log-probs. vLLM is given the same requests as our engine around it: a seed each, the sampled token's log-prob.
+*vllm-fleet* is a fleet with that one engine in its process, *vllm-ray* with that one engine in another, as in a run across pods.
 
 Weight sync is the time of one `load` of every parameter, against copying the same tensors one by one into storage of their shapes.
 
-    python benchmarks/rollouts.py [--quick] [--rounds 5] [--threads 2] [--contenders torch generate vllm-raw vllm] [--json PATH]
+    python benchmarks/rollouts.py [--quick] [--rounds 5] [--threads 2] [--contenders torch generate vllm-raw vllm ...] [--json PATH]
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib.util
 import json
 import os
@@ -28,7 +30,7 @@ from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import Any
 
-CONTENDERS = ("torch", "generate", "vllm-raw", "vllm")
+CONTENDERS = ("torch", "generate", "vllm-raw", "vllm", "vllm-fleet", "vllm-ray")
 END_TOKENS = (1, 2, 3, 4)
 CACHE_BYTES = 2**30
 DEADLINE_SECONDS = 900.0
@@ -96,18 +98,55 @@ def our_torch(directory: str, workload: Workload) -> tuple[Round, Load]:
 
 
 def our_vllm(directory: str, workload: Workload) -> tuple[Round, Load]:
-    from transformers import AutoTokenizer
-
-    from reasonrl.rollout.vllm_engine import VllmEngine
-
-    engine = VllmEngine(
-        directory,
-        AutoTokenizer.from_pretrained(directory),
-        stop_token_ids=workload.ends,
-        max_sequences=workload.rows,
-        key_value_cache_bytes=CACHE_BYTES,
-    )
+    engine = VllmRecipe(directory, workload)()
     return _engine_rounds(engine, workload), lambda weights: engine.load(weights, version=1)
+
+
+@dataclass(frozen=True)
+class VllmRecipe:
+    directory: str
+    workload: Workload
+
+    def __call__(self) -> Any:
+        from transformers import AutoTokenizer
+
+        from reasonrl.rollout.vllm_engine import VllmEngine
+
+        return VllmEngine(
+            self.directory,
+            AutoTokenizer.from_pretrained(self.directory),
+            stop_token_ids=self.workload.ends,
+            max_sequences=self.workload.rows,
+            key_value_cache_bytes=CACHE_BYTES,
+        )
+
+
+def fleet_here(directory: str, workload: Workload) -> tuple[Round, None]:
+    from reasonrl.rollout.engine_worker import EngineWorker
+
+    return _fleet_rounds(EngineWorker(VllmRecipe(directory, workload)), workload), None
+
+
+def fleet_across(directory: str, workload: Workload) -> tuple[Round, None]:
+    import ray
+
+    from reasonrl.run.cluster.ray_session import launch_engine
+
+    ray.init(num_cpus=1, include_dashboard=False, object_store_memory=128 * 2**20, log_to_driver=False, _temp_dir=f"{directory}/ray")
+    atexit.register(ray.shutdown)
+    session = launch_engine(VllmRecipe(directory, workload), node_id=ray.get_runtime_context().get_node_id(), answer_seconds=60.0)
+    session.wait_until_ready(DEADLINE_SECONDS)
+    return _fleet_rounds(session, workload), None
+
+
+def _fleet_rounds(session: Any, workload: Workload) -> Round:
+    """With tasks of one prompt, as a run across pods cuts them for vLLM."""
+    from reasonrl.rollout.fleet import RolloutFleet
+
+    fleet = RolloutFleet(prompts_per_task=1)
+    atexit.register(fleet.close)
+    fleet.join("engine", session)
+    return _engine_rounds(fleet, workload)
 
 
 def _engine_rounds(engine: Any, workload: Workload) -> Round:
@@ -202,6 +241,8 @@ STARTS: dict[str, Callable[[str, Workload], tuple[Round, Load | None]]] = {
     "generate": generate,
     "vllm-raw": raw_vllm,
     "vllm": our_vllm,
+    "vllm-fleet": fleet_here,
+    "vllm-ray": fleet_across,
 }
 
 
@@ -301,10 +342,10 @@ def measure(workload: Workload, names: Sequence[str], *, rounds: int, threads: i
 
 
 def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
-    heads = ("workload", "contender", "tok/s", "ours ÷ it", "s a round", "start s", "peak MB", "load ms", "load ÷ copy")
+    heads = ("workload", "contender", "tok/s", "ours ÷ it", "it ÷ raw vLLM", "s a round", "start s", "peak MB", "load ms", "load ÷ copy")
     rows = [heads]
     for shape, by_name in results.items():
-        ours = by_name.get("torch", {}).get("tokens_per_second")
+        ours, raw = (by_name.get(name, {}).get("tokens_per_second") for name in ("torch", "vllm-raw"))
         for name, one in by_name.items():
             rows.append(
                 (
@@ -312,6 +353,7 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
                     name,
                     f"{one['tokens_per_second']:.0f}",
                     f"{ours / one['tokens_per_second']:.2f}" if ours else "",
+                    f"{one['tokens_per_second'] / raw:.3f}" if raw and name.startswith("vllm") else "",
                     f"{one['seconds']:.3f}",
                     f"{one['start_seconds']:.1f}",
                     f"{one['peak_megabytes']:.0f}",
