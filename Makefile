@@ -1,5 +1,5 @@
 # Two commands do all the set-up on a fresh machine: make demo, make test. PYTHON=… names another interpreter.
-.PHONY: demo test lint format bench dev-cluster
+.PHONY: demo test lint format bench dev-cluster images local-cluster e2e
 
 demo:
 	@scripts/setup train && scripts/demo
@@ -18,3 +18,12 @@ bench:
 
 dev-cluster:
 	@scripts/setup operator && scripts/dev-cluster $(ARGS)
+
+images:
+	@scripts/setup operator && scripts/images
+
+local-cluster:
+	@scripts/setup operator && scripts/local-cluster up
+
+e2e:
+	@scripts/setup train,cluster,operator,cpu,test,bench && scripts/e2e $(ARGS)

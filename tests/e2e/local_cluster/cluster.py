@@ -15,9 +15,9 @@ from local_cluster import dns
 from local_cluster.certificates import make_certificates
 from local_cluster.control_plane import control_machine, start_control_plane
 from local_cluster.images import fill_seed
-from local_cluster.layout import CONTROL_ADDRESS, HOST_ADDRESS, Layout, Node
+from local_cluster.layout import BRIDGE, CONTROL_ADDRESS, HOST_ADDRESS, Layout, Node
 from local_cluster.machine import Machine, make_switch, missing_programs, remove_mount_points, remove_switch, start_machine, stop_machine
-from local_cluster.node import node_machine, remove_cgroups, start_node
+from local_cluster.node import cgroups_of, node_machine, remove_cgroups, start_node
 from local_cluster.processes import ClusterError, tell
 from local_cluster.programs import kubernetes_programs
 
@@ -74,10 +74,12 @@ def _start_control(layout: Layout, nodes: Sequence[Node]) -> None:
 
 
 def down(layout: Layout) -> None:
-    """Ends the cluster and forgets it: no process, mount, link, rule, control group or file of it remains. Images stay in the cache."""
+    """Ends the cluster and forgets it; programs and images stay in the cache. Raises ClusterError when anything else is left."""
     started = time.monotonic()
     with _locked(layout):
         _forget(layout)
+        if left := leftovers(layout):
+            raise ClusterError("left after the end: " + "; ".join(left))
     say(f"down after {time.monotonic() - started:.1f} s")
 
 
@@ -93,6 +95,22 @@ def _forget(layout: Layout) -> None:
     _restore_kernel(layout)
     if layout.state.exists():
         shutil.rmtree(layout.state)
+
+
+def leftovers(layout: Layout) -> list[str]:
+    """What of a cluster is still on the host: processes, mounts, links, routes, control groups, files."""
+    state = str(layout.state)
+    left = [f"mount {line.split()[1]}" for line in Path("/proc/mounts").read_text().splitlines() if state in line]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if any(word.decode(errors="replace").startswith(state) or f"={state}".encode() in word for word in words):
+                    left.append(f"process {entry.name} {words[0].decode(errors='replace')}")
+    left += [f"link {each.name}" for each in Path("/sys/class/net").iterdir() if each.name == BRIDGE or each.name.startswith("rrl-")]
+    left += [f"route {line}" for line in tell(["ip", "route"]).splitlines() if line.startswith("10.98.")]
+    left += [f"control group {own}" for number in range(1, 10) for own in cgroups_of(Node(number))]
+    return [*left, *([f"directory {state}"] if layout.state.exists() else [])]
 
 
 def status(layout: Layout) -> list[str]:

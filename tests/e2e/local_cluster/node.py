@@ -160,10 +160,14 @@ def _make_cgroups(node: Node) -> None:
                 (own / name).write_text((hierarchy / name).read_text())
 
 
+def cgroups_of(node: Node) -> list[Path]:
+    return [*CGROUPS.glob(_cgroup(node)), *CGROUPS.glob(f"*/{_cgroup(node)}")]
+
+
 def remove_cgroups(node: Node, *, seconds: float = 20.0) -> None:
     """Removes the control groups of a node whose processes have ended; the kernel may take a moment to see that."""
     deadline = time.monotonic() + seconds
-    for own in (*CGROUPS.glob(_cgroup(node)), *CGROUPS.glob(f"*/{_cgroup(node)}")):
+    for own in cgroups_of(node):
         while own.exists():
             for directory, _, _ in os.walk(own, topdown=False):
                 with contextlib.suppress(OSError):
