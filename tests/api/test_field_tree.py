@@ -66,7 +66,8 @@ def test_nothing_in_a_job_may_grow_without_end() -> None:
 def test_paths_with_and_without_types() -> None:
     tree = field_tree()
     assert [node.type for node in fields_at(tree, ["spec", "algorithm", "promptsPerStep"])] == ["integer"]
-    assert {node.variant for node in fields_at(tree, ["spec", "rewards", "weight"])} == {"answer", "format", "function", "overlong"}
+    rewards = {"answer", "format", "function", "overlong", "responseLength", "reasoningActions"}
+    assert {node.variant for node in fields_at(tree, ["spec", "rewards", "weight"])} == rewards
     assert [node.default for node in fields_at(tree, ["spec", "rewards", "overlong", "bufferTokens"])] == ["4096"]
     assert [node.path for node in fields_at(tree, ["spec", "rewards", "function", "function"])] == ["spec.rewards[].function"]
     assert [node.path for node in fields_at(tree, ["spec", "rewards", "function"])] == ["spec.rewards", "spec.rewards[].function"]

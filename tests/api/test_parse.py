@@ -47,8 +47,16 @@ FULL = {
         {"type": "format", "mode": "additive", "weight": 0.2},
         {"type": "function", "path": "rewards.py", "function": "score"},
         {"type": "overlong", "bufferTokens": 512},
+        {"type": "responseLength", "maxTokens": 16000},
+        {"type": "reasoningActions", "words": ["wait", "double check"], "maxActions": 10, "weight": 0.5},
     ],
-    "spec.selection": [{"type": "overlengthMask", "when": "afterGroupStatistics"}],
+    "spec.selection": [
+        {"type": "overlengthMask", "when": "afterGroupStatistics"},
+        {"type": "accuracyWindow", "above": 0.1, "below": 0.9},
+        {"type": "questionSelection"},
+        {"type": "responseSelection", "when": "beforeGroupStatistics"},
+        {"type": "dynamicSampling", "maxRefills": 5},
+    ],
     "spec.phases[1]": {
         "name": "ctx-4k",
         "maxResponseTokens": 4096,
@@ -141,7 +149,7 @@ def test_every_problem_is_told_at_once_even_behind_a_misspelt_field(job_with: Jo
                 {
                     "spec.algoritm": {},
                     "spec.model.dtype": "bf16",
-                    "spec.rewards[1]": {"type": "responseLength"},
+                    "spec.rewards[1]": {"type": "answr"},
                     "spec.rollout.minReplicas": 2,
                     "spec.checkpoint.keepBest": {"metric": "aime"},
                     "spec.phases[1]": {"name": "ctx-2k", "maxResponseTokens": 4096, "until": {"steps": 5}},

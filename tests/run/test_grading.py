@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from reasonrl.api.reward_spec import AnswerReward, FormatReward, FunctionReward, OverlongReward
+from reasonrl.api.reward_spec import (
+    AnswerReward,
+    FormatReward,
+    FunctionReward,
+    OverlongReward,
+    ReasoningActionsReward,
+    ResponseLengthReward,
+)
 from reasonrl.rl.records import FinishReason, Grade, Group, Outcome, Prompt, Question, Response
 from reasonrl.run.grading import Grader
 from reasonrl.run.reward_failure import RewardFailureError, check_rewards
@@ -99,6 +106,38 @@ def test_the_overlong_punishment_is_added(tmp_path: Path) -> None:
     rewards = [AnswerReward(type="answer", timeout_seconds=60.0), OverlongReward(type="overlong", buffer_tokens=4)]
     (grade,) = grades(rewards, groups("a b c </think> <answer> 16 </answer> x"), tmp_path, limit=8)
     assert grade.reward == pytest.approx(1.0 - 1.0)
+
+
+def plus_or_minus_one() -> AnswerReward:
+    return AnswerReward(type="answer", timeout_seconds=60.0, correct=1.0, incorrect=-1.0, missing=-1.0)
+
+
+def test_the_length_reward_is_as_the_report_defines_it_and_accuracy_does_not_see_it(tmp_path: Path) -> None:
+    long_and_wrong = "a b c d </think> <answer> 17 </answer>"
+    batch = groups("a </think> <answer> 16 </answer>", long_and_wrong, "1 2 3 4 5 6 7 8 9 10")
+    right, wrong, missing = grades([plus_or_minus_one(), ResponseLengthReward(type="responseLength")], batch, tmp_path, limit=10)
+    # L / L_max + R_correct, by hand: 5/10 + 1, 8/10 - 1 and 10/10 - 1.
+    assert [grade.reward for grade in (right, wrong, missing)] == pytest.approx([1.5, -0.2, 0.0])
+    assert [grade.correct for grade in (right, wrong, missing)] == [True, False, False]
+    assert [score.component for score in wrong.scores] == ["answer", "responseLength"]
+    assert [score.value for score in wrong.scores] == pytest.approx([-1.0, 0.8])
+
+
+def test_the_action_reward_is_as_the_report_defines_it_and_a_gate_takes_it_too(tmp_path: Path) -> None:
+    rewards = [plus_or_minus_one(), ReasoningActionsReward(type="reasoningActions"), FormatReward(type="format", mode="gate")]
+    good, spam, ungated = grades(
+        rewards,
+        groups(
+            "wait, but </think> <answer> 16 </answer>",
+            "wait " * 40 + "</think> <answer> 17 </answer>",
+            "wait, however <answer> 16 </answer>",
+        ),
+        tmp_path,
+    )
+    # min(A, 20) / 20 + R_correct, times the gate, by hand: 2/20 + 1, 1 - 1, and 0.
+    assert [grade.reward for grade in (good, spam, ungated)] == pytest.approx([1.1, 0.0, 0.0])
+    assert [grade.correct for grade in (good, spam, ungated)] == [True, False, True]
+    assert ungated.scores[1].value == pytest.approx(0.1)
 
 
 def test_a_function_of_the_users_sees_response_answer_question_and_fields(functions: Path) -> None:

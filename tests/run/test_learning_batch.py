@@ -7,7 +7,7 @@ import torch
 
 from reasonrl.rl.kl import KLTerm
 from reasonrl.rl.records import FinishReason, Grade, GradedGroup, Group, Outcome, Prompt, Question, Response, Score
-from reasonrl.rl.selection import overlength_mask
+from reasonrl.rl.selection_rules import overlength_mask, response_selection
 from reasonrl.run.learning_batch import BatchRules, learning_batch
 
 
@@ -107,3 +107,28 @@ def test_kl_in_the_loss_leaves_the_rewards_alone_and_hands_the_reference_on() ->
     assert right.advantages.tolist() == [0.5] * 3
     assert right.reference_logprobs is not None
     assert right.reference_logprobs.tolist() == [-2.0] * 3
+
+
+def test_an_update_without_anything_to_learn_from_is_left_out_and_counted() -> None:
+    groups = [graded([None, None], name="a"), graded([1.0, 0.0], name="b")]
+    batch = learning_batch(groups, rules(updates_per_step=2, epochs=2), kl_coefficient=0.0, reference=None)
+    assert [len(update) for update in batch.updates] == [2, 2]
+    assert (batch.skipped_updates, batch.empty_questions, batch.kept_responses) == (2, 1, 2)
+
+
+def test_nothing_at_all_to_learn_from_is_no_update() -> None:
+    selection = (overlength_mask(when="beforeGroupStatistics"),)
+    batch = learning_batch([graded([1.0, 0.0], truncated=(0, 1))], rules(selection=selection), kl_coefficient=0.0, reference=None)
+    assert (batch.updates, batch.skipped_updates, batch.empty_questions) == ([], 1, 1)
+    assert (batch.kept, batch.dropped) == ({"unscored": 2, "overlengthMask": 0}, {"unscored": 0, "overlengthMask": 2})
+
+
+@pytest.mark.parametrize(("when", "right", "wrong"), [("afterGroupStatistics", 2 / 3, -1 / 3), ("beforeGroupStatistics", 0.5, -0.5)])
+def test_response_selection_learns_from_two_with_the_advantages_of_two_or_of_all(when: str, right: float, wrong: float) -> None:
+    # Rewards 0, 0, 1 of 3, 4 and 5 tokens: the longest right one has 5, the shortest wrong one 3.
+    selection = (response_selection(when=when),)  # type: ignore[arg-type]
+    batch = learning_batch([graded([0.0, 0.0, 1.0])], rules(selection=selection), kl_coefficient=0.0, reference=None)
+    ((shortest, other, longest),) = batch.updates
+    assert longest.advantages.tolist() == pytest.approx([right] * 5)
+    assert shortest.advantages.tolist() == pytest.approx([wrong] * 3)
+    assert not other.mask.any()

@@ -6,6 +6,7 @@ from reasonrl.api.crd_data_rules import NO_BENCHMARKS
 from reasonrl.api.crd_schema import selected
 from reasonrl.api.crd_values import Rule, default, value
 from reasonrl.api.validation.algorithm import GROUP_ESTIMATORS, WITHOUT_STD
+from reasonrl.api.validation.rewards import BLIND_ALONE, NEGATIVE_ACTIONS
 
 
 def _texts(texts: tuple[str, ...]) -> str:
@@ -248,8 +249,8 @@ def _rewards() -> list[Rule]:
         ),
         Rule(
             at=at,
-            rule=f"!self.exists(r, !{gate}) || self.exists(r, !{gate} && r.type != 'overlong')",
-            message="overlong alone pays for nothing but short responses; add {type: answer}, or a function of yours",
+            rule=f"!self.exists(r, !{gate}) || self.exists(r, !{gate} && !(r.type in ['overlong', 'responseLength', 'reasoningActions']))",
+            message=BLIND_ALONE,
         ),
         Rule(
             at=at,
@@ -283,11 +284,7 @@ def _rewards() -> list[Rule]:
             message="the value is a punishment, 0 to −1, already; a negative weight would pay for length",
             field="weight",
         ),
-        Rule(
-            at="selection",
-            rule="self.all(s, self.exists_one(t, t.type == s.type))",
-            message="a selection rule is there already, and would find nothing left to take out; remove one of them",
-        ),
+        Rule(at=item, rule=f"self.type != 'reasoningActions' || {weight} >= 0.0", message=NEGATIVE_ACTIONS, field="weight"),
     ]
 
 

@@ -11,6 +11,7 @@ from reasonrl.api.crd_experiment_rules import EXPERIMENT_RULES
 from reasonrl.api.crd_path_rules import PATH_RULES
 from reasonrl.api.crd_phase_rules import PHASE_RULES
 from reasonrl.api.crd_schema import Schema, add_rule, at_path, quoted
+from reasonrl.api.crd_selection_rules import SELECTION_RULES
 from reasonrl.api.crd_values import Rule
 from reasonrl.api.support import FUTURE_VARIANTS, RELEASE
 from reasonrl.api.validation.job import LONGEST_NAME
@@ -18,7 +19,7 @@ from reasonrl.api.validation.job import LONGEST_NAME
 
 def add_job_rules(spec: Schema) -> None:
     """Rules of a job's spec that a blueprint has no part in."""
-    _add(spec, [*EXPERIMENT_RULES, *DATA_RULES, *PHASE_RULES, *ENGINE_RULES, *PATH_RULES])
+    _add(spec, [*EXPERIMENT_RULES, *DATA_RULES, *PHASE_RULES, *SELECTION_RULES, *ENGINE_RULES, *PATH_RULES])
     _add_future_variants(spec)
 
 

@@ -33,7 +33,7 @@ from reasonrl.api.prompt_spec import PromptSpec
 from reasonrl.api.reward_spec import Reward
 from reasonrl.api.rollout_spec import RolloutSpec
 from reasonrl.api.scheduling_spec import SchedulingSpec
-from reasonrl.api.selection_spec import OverlengthMask
+from reasonrl.api.selection_spec import SelectionRule
 from reasonrl.api.sft_spec import SftSpec
 from reasonrl.api.telemetry_spec import TelemetrySpec
 from reasonrl.api.trainer_spec import TrainerSpec
@@ -62,8 +62,10 @@ class JobSpec(ContractModel):
     rewards: Annotated[tuple[Reward, ...], Field(min_length=1, max_length=16)] = Field(
         description="What a response is paid for: the sum of weight × value, multiplied by every gate."
     )
-    selection: Annotated[tuple[OverlengthMask, ...], Field(max_length=16)] = Field(
-        default=(), description="Rules that take responses out of the group statistics or the gradient, in order (STILL-3 §4.2)."
+    selection: Annotated[tuple[SelectionRule, ...], Field(max_length=16)] = Field(
+        default=(),
+        description="Rules that take responses out of the group statistics or the gradient, in order (STILL-3 §4.2). How many each leaves "
+        "is a metric; a step of which nothing is left makes no update.",
     )
     phases: Annotated[tuple[PhaseSpec, ...], Field(min_length=1, max_length=64)] = Field(
         description="The stages of the run, in order; maxResponseTokens never falls (STILL-3 §3.2)."

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reasonrl.api.contract_model import ContractModel, PathText, Tokens
+from reasonrl.api.contract_model import ContractModel, Count, PathText, Tokens
 
 Weight = Annotated[float, Field(ge=-1000.0, le=1000.0)]
 Value = Annotated[float, Field(ge=-1000.0, le=1000.0)]
@@ -66,4 +66,37 @@ class OverlongReward(ContractModel):
     weight: Weight = Field(default=1.0, description="Factor of this component in the sum.")
 
 
-Reward = Annotated[AnswerReward | FormatReward | FunctionReward | OverlongReward, Field(discriminator="type")]
+class ResponseLengthReward(ContractModel):
+    """Pays for length: a response's tokens over the longest that it may have (STILL-3 §4.2, RRL), to be added to {type: answer, correct: 1,
+    incorrect: -1, missing: -1}. The report found that it makes models longer and worse; it is here to repeat that."""
+
+    type: Literal["responseLength"] = Field(description="responseLength.")
+    max_tokens: Tokens | None = Field(
+        default=None,
+        description="Length that is worth 1, in tokens; longer is worth no more. Null is maxResponseTokens of the phase that sampled the "
+        "response (ours: the report says the context window, and had one).",
+    )
+    weight: Weight = Field(default=1.0, description="Factor of this component in the sum. A negative one pays for short responses.")
+
+
+ActionWord = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S+( \S+)*$")]
+
+
+class ReasoningActionsReward(ContractModel):
+    """Pays for words of reflection: how many there are in a response, at most maxActions, over maxActions (STILL-3 §4.2, RRA), to be added
+    to {type: answer, correct: 1, incorrect: -1, missing: -1}."""
+
+    type: Literal["reasoningActions"] = Field(description="reasoningActions.")
+    words: Annotated[tuple[ActionWord, ...], Field(min_length=1, max_length=64)] = Field(
+        default=("however", "but", "wait", "verify", "alternatively"),
+        description="Words to count, of the response alone. Whole words in upper or lower case (ours: the report does not say); several "
+        "words match with any white space or one hyphen between them.",
+    )
+    max_actions: Count = Field(default=20, description="Count from which the value is 1; the report's limit to spamming.")
+    weight: Weight = Field(default=1.0, description="Factor of this component in the sum.")
+
+
+Reward = Annotated[
+    AnswerReward | FormatReward | FunctionReward | OverlongReward | ResponseLengthReward | ReasoningActionsReward,
+    Field(discriminator="type"),
+]

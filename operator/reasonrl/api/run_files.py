@@ -57,6 +57,16 @@ class StepMetrics(_Record):
     all_wrong_share: float
     kept_responses: int = Field(description="Responses that took part in the gradient.")
     responses: int
+    selection_kept: dict[str, int] = Field(
+        default_factory=dict, description="Responses left in the gradient after each selection rule, in order; unscored ones leave first."
+    )
+    selection_dropped: dict[str, int] = Field(
+        default_factory=dict, description="Responses that each selection rule took out of the gradient, in order."
+    )
+    empty_questions: int = Field(default=0, description="Questions of the batch without a response in the gradient.")
+    refills: int = Field(default=0, description="How often the step sampled new questions in place of empty ones (dynamicSampling).")
+    replaced_questions: int = Field(default=0, description="Questions that were sampled, taught nothing and were replaced.")
+    skipped_updates: int = Field(default=0, description="Optimizer updates left out because nothing was left to learn from.")
     entropy: float | None
     clip_fraction: float | None
     gradient_norm: float | None

@@ -144,7 +144,8 @@ def _hint(kind: str, value: object, place: Place) -> str:
 
 def _unknown_field(place: Place) -> str:
     name = str(place[-1])
-    near = suggested_siblings(place)
+    # One of the same name belongs to another type of the same list.
+    near = [each for each in suggested_siblings(place) if each != name]
     if near:
         return f"there is no such field; did you mean {' or '.join(near)}?"
     elsewhere = _elsewhere(name)

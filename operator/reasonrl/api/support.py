@@ -34,15 +34,6 @@ class FutureField:
 FUTURE_FIELDS = (FutureField("spec.rollout.tools", "0.5", "tools are", "remove the field", lambda spec: bool(spec.rollout.tools)),)
 
 FUTURE_VARIANTS: Mapping[tuple[str, ...], Mapping[str, tuple[str, str]]] = {
-    ("rewards",): {
-        "responseLength": ("0.5", "the report's reward on response length (STILL-3 §4.2, RRL)"),
-        "reasoningActions": ("0.5", "the report's reward on reasoning actions (STILL-3 §4.2, RRA)"),
-    },
-    ("selection",): {
-        "questionSelection": ("0.5", "the report's question selection (STILL-3 §4.2, QS)"),
-        "responseSelection": ("0.5", "the report's response selection (STILL-3 §4.2, RS)"),
-        "accuracyWindow": ("0.5", "selection by a group's accuracy"),
-    },
     ("data", "filters"): {"passRate": ("0.5", "the filter by a model's pass rate (STILL-3 §2)")},
 }
 """Lists of the spec whose items come in types: types of a later version, with that version and what they are."""

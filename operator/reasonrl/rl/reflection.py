@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reasonrl.rl.keywords import keyword_pattern
+
 REFLECTION_KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "self_verification": ("verify", "double check", "confirm"),
     "self_reflection": ("however", "reflect", "wait"),
@@ -48,8 +50,8 @@ def reflection_statistics(
 def _patterns(keywords: Mapping[str, Sequence[str]]) -> dict[str, re.Pattern[str]]:
     patterns = {}
     for category, words in keywords.items():
-        if not words or not all(word.split() for word in words):
-            raise ValueError(f"reflection category {category!r} must name at least one word, and no empty ones; got {list(words)}")
-        alternatives = "|".join(r"(?:\s+|-)".join(re.escape(part) for part in word.split()) for word in words)
-        patterns[category] = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)", re.IGNORECASE)
+        try:
+            patterns[category] = keyword_pattern(words)
+        except ValueError as error:
+            raise ValueError(f"reflection category {category!r}: {error}") from error
     return patterns

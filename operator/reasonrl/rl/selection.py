@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from reasonrl.rl.records import GradedGroup
 
@@ -34,7 +33,8 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class SelectionRule:
-    """`apply(group, kept)` is what the rule would keep of a group, given what earlier rules kept.
+    """`apply(group, kept)` is what the rule would keep of a group, given what earlier rules kept. `refills`: how often, for this rule, a
+    step may sample new questions in place of those of which selection leaves nothing.
 
     Its answer is intersected with `kept`, so a rule cannot bring a response back. A rule that compares responses with one another
     should compare those still kept.
@@ -42,40 +42,22 @@ class SelectionRule:
 
     name: str
     apply: Callable[[GradedGroup, Kept], Kept]
+    refills: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectionResult:
     """`in_statistics` and `in_gradient` have one tuple for each group, one entry for each response, in order.
 
-    `dropped` counts the responses that each rule took out of the gradient, `dropped_from_statistics` those that it took out of the
-    group statistics; both have `unscored` first and then every rule in order.
+    `dropped` counts the responses that each rule took out of the gradient, `kept` those that were left after it, and
+    `dropped_from_statistics` those that it took out of the group statistics; all have `unscored` first and then every rule in order.
     """
 
     in_statistics: tuple[tuple[bool, ...], ...]
     in_gradient: tuple[tuple[bool, ...], ...]
     dropped: Mapping[str, int]
+    kept: Mapping[str, int]
     dropped_from_statistics: Mapping[str, int]
-
-
-def overlength_mask(*, when: Literal["beforeGroupStatistics", "afterGroupStatistics"]) -> SelectionRule:
-    """Truncated responses take no part in the gradient (STILL-3 section 4.2, "overlength response masking").
-
-    `beforeGroupStatistics`: nor in the group's mean and std, as if they had not been sampled. `afterGroupStatistics`: their reward
-    still moves the group's baseline. Raises `ValueError` for another `when`.
-    """
-    if when not in ("beforeGroupStatistics", "afterGroupStatistics"):
-        raise ValueError(f"overlengthMask.when is {when!r}: use beforeGroupStatistics or afterGroupStatistics")
-
-    def apply(group: GradedGroup, kept: Kept) -> Kept:
-        finished = tuple(not response.truncated for response in group.group.responses)
-        return Kept(in_statistics=finished if when == "beforeGroupStatistics" else kept.in_statistics, in_gradient=finished)
-
-    return SelectionRule("overlengthMask", apply)
-
-
-SELECTION_RULES: Mapping[str, Callable[..., SelectionRule]] = {"overlengthMask": overlength_mask}
-"""By the rule's `type` in the spec; takes the rule's other fields, by their Python names, as keyword arguments."""
 
 
 def select(groups: Sequence[GradedGroup], rules: Sequence[SelectionRule]) -> SelectionResult:
@@ -83,16 +65,19 @@ def select(groups: Sequence[GradedGroup], rules: Sequence[SelectionRule]) -> Sel
     everything = [_everything(group) for group in groups]
     kept = [_scored(group) for group in groups]
     dropped = {UNSCORED: _gradient_count(everything) - _gradient_count(kept)}
+    left_after = {UNSCORED: _gradient_count(kept)}
     dropped_from_statistics = {UNSCORED: _statistics_count(everything) - _statistics_count(kept)}
     for rule in rules:
         left = [before.intersect(rule.apply(group, before)) for group, before in zip(groups, kept, strict=True)]
         dropped[rule.name] = dropped.get(rule.name, 0) + _gradient_count(kept) - _gradient_count(left)
         dropped_from_statistics[rule.name] = dropped_from_statistics.get(rule.name, 0) + _statistics_count(kept) - _statistics_count(left)
+        left_after[rule.name] = _gradient_count(left)
         kept = left
     return SelectionResult(
         in_statistics=tuple(each.in_statistics for each in kept),
         in_gradient=tuple(each.in_gradient for each in kept),
         dropped=dropped,
+        kept=left_after,
         dropped_from_statistics=dropped_from_statistics,
     )
 

@@ -14,7 +14,13 @@ from reasonrl.rl.advantages import ADVANTAGES, RewardedGroup
 from reasonrl.rl.kl import KLTerm, estimates, kl_estimate
 from reasonrl.rl.records import GradedGroup, Response
 from reasonrl.rl.selection import SelectionResult, SelectionRule, select
-from reasonrl.train.protocol import TrainingSequence
+from reasonrl.train.protocol import TrainingSequence, UpdateStats
+
+NO_UPDATE = UpdateStats(
+    loss=0.0, entropy=0.0, clip_fraction=0.0, gradient_norm=0.0, sampler_gap_mean=0.0, sampler_gap_max=0.0, updates=0, tokens=0
+)
+"""What a step without anything to learn from comes to. The trainer is not asked: its optimizer would move the weights even by a gradient
+of zero."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +38,18 @@ class BatchRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningBatch:
-    """`updates` has the sequences of each optimizer update; `kl` means over all response tokens of the step (nats), by estimator,
-    or None without a reference; `dropped` counts responses that each selection rule took out."""
+    """`updates` has the sequences of each optimizer update. Those without a response to learn from are not in it: `skipped_updates` counts
+    them. `kl` means over all response tokens of the step (nats), by estimator, or None without a reference. `dropped` counts the
+    responses that each selection rule took out of the gradient, `kept` those that were left after it; `empty_questions` are those
+    without a response in the gradient."""
 
     updates: list[list[TrainingSequence]]
     kept_responses: int
     kl: Mapping[str, float] | None
     dropped: Mapping[str, int]
+    kept: Mapping[str, int]
+    skipped_updates: int
+    empty_questions: int
 
 
 ReferenceLogprobs = Callable[[Sequence[TrainingSequence]], list[torch.Tensor]]
@@ -57,11 +68,16 @@ def learning_batch(
             sequence.reference_logprobs = logprobs
         kl = _mean_kl(flat, clamp=rules.kl.clamp)
     _set_advantages(graded, sequences, selected, rules, kl_coefficient=kl_coefficient)
+    cuts = _updates(sequences, rules)
+    updates = [cut for cut in cuts if any(sequence.mask.any() for sequence in cut)]
     return LearningBatch(
-        updates=_updates(sequences, rules),
+        updates=updates,
         kept_responses=sum(int(bool(sequence.mask.any())) for sequence in flat),
         kl=kl,
         dropped=selected.dropped,
+        kept=selected.kept,
+        skipped_updates=len(cuts) - len(updates),
+        empty_questions=sum(not any(sequence.mask.any() for sequence in group) for group in sequences),
     )
 
 

@@ -14,18 +14,19 @@ from pathlib import Path
 from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.run_files import EvaluationMetrics, StepMetrics
 from reasonrl.api.setting import StepSetting, setting_at
-from reasonrl.rl.records import GradedGroup
+from reasonrl.rl.records import GradedGroup, Group
 from reasonrl.run.checkpoint_keeper import CheckpointKeeper
 from reasonrl.run.evaluation import Benchmark, evaluate
 from reasonrl.run.grading import Grader
 from reasonrl.run.health_watch import HealthWatch
 from reasonrl.run.job_in_effect import JobInEffect
-from reasonrl.run.learning_batch import BatchRules, LearningBatch, learning_batch
+from reasonrl.run.learning_batch import NO_UPDATE, BatchRules, LearningBatch, learning_batch
 from reasonrl.run.live_job import LiveJob
 from reasonrl.run.not_finite import tell_not_finite
 from reasonrl.run.progress import Progress
+from reasonrl.run.refilled_step import refilled
 from reasonrl.run.reward_failure import check_rewards
-from reasonrl.run.rollout_source import RolloutSource
+from reasonrl.run.rollout_source import Refill, RolloutSource, SampledStep
 from reasonrl.run.seeds import seed_global_generators
 from reasonrl.run.step_metrics import StepResult, step_metrics
 from reasonrl.run.stop_request import StopRequest
@@ -86,11 +87,15 @@ def train_one_step(run: Run) -> None:
     with run.stop.droppable():
         with run.stopwatch.stage("rollout"):
             sampled = run.rollouts.take(progress, setting)
-        with run.stopwatch.stage("grade"):
-            graded = run.grader.grade(sampled.groups, max_response_tokens=setting.max_response_tokens)
-            check_rewards(graded)
+        step = refilled(
+            sampled,
+            run.batch_rules.selection,
+            step=progress.step,
+            grade=lambda groups: grade(run, groups, setting),
+            sample=lambda refill: sample_again(run, refill, setting),
+        )
         with run.stopwatch.stage("reference"):
-            batch = make_batch(run, graded, setting)
+            batch = make_batch(run, step.batch, setting)
     with run.stopwatch.stage("update"):
         stats = update(run, batch, setting)
     with run.stopwatch.stage("weight_sync"):
@@ -99,15 +104,17 @@ def train_one_step(run: Run) -> None:
     result = StepResult(
         step=progress.step,
         setting=setting,
-        graded=graded,
+        graded=[*step.batch, *step.replaced],
         batch=batch,
         stats=stats,
         seconds=run.stopwatch.lap(),
         reference_resets=progress.reference_resets,
+        refills=step.refills,
+        replaced_questions=len(step.replaced),
     )
     progress.step += 1
     progress.phase_step += 1
-    progress.cursor = sampled.cursor
+    progress.cursor = step.cursor
     metrics = tell(run, result)
     if metrics.reward_mean is not None:
         progress.scores[progress.step] = {"reward": metrics.reward_mean}
@@ -116,8 +123,23 @@ def train_one_step(run: Run) -> None:
     advance_phase(run.job, progress, metrics, run.directory, run.telemetry, control=run.control)
 
 
+def grade(run: Run, groups: Sequence[Group], setting: StepSetting) -> list[GradedGroup]:
+    with run.stopwatch.stage("grade"):
+        graded = run.grader.grade(groups, max_response_tokens=setting.max_response_tokens)
+        check_rewards(graded)
+        return graded
+
+
+def sample_again(run: Run, refill: Refill, setting: StepSetting) -> SampledStep:
+    with run.stopwatch.stage("rollout"):
+        return run.rollouts.refill(refill, setting)
+
+
 def update(run: Run, batch: LearningBatch, setting: StepSetting) -> UpdateStats:
-    """Raises LossNotFiniteError, after the operator had time to act on it where the job's failure policy says that it should."""
+    """Does nothing where nothing is left to learn from. Raises LossNotFiniteError, after the operator had time to act on it where the job's
+    failure policy says that it should."""
+    if not batch.updates:
+        return NO_UPDATE
     try:
         return run.trainer.update(batch.updates, setting=update_setting(setting))
     except LossNotFiniteError as error:

@@ -39,9 +39,23 @@ class SamplingJob:
     seed: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refill:
+    """`prompts` more questions for `step`, from `cursor` on. `number` counts the refills of a step from 1."""
+
+    step: int
+    number: int
+    cursor: int
+    prompts: int
+
+
 class RolloutSource(Protocol):
     def take(self, progress: Progress, setting: StepSetting) -> SampledStep:
         """The groups of step `progress.step`. Raises what the engine raises."""
+        ...
+
+    def refill(self, refill: Refill, setting: StepSetting) -> SampledStep:
+        """More groups of a step that was taken. Raises ValueError where later steps are sampled already."""
         ...
 
     def load(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
@@ -73,6 +87,9 @@ class SamplingOnTime:
     def take(self, progress: Progress, setting: StepSetting) -> SampledStep:
         return sample_step(self._engine, self._job, step=progress.step, cursor=progress.cursor, setting=setting)
 
+    def refill(self, refill: Refill, setting: StepSetting) -> SampledStep:
+        return sample_refill(self._engine, self._job, refill, setting=setting)
+
     def load(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
         self._engine.load(weights, version=version)
 
@@ -91,13 +108,24 @@ class SamplingOnTime:
 
 
 def sample_step(engine: RolloutEngine, job: SamplingJob, *, step: int, cursor: int, setting: StepSetting) -> SampledStep:
-    prompts, following = job.take_prompts(cursor, setting.prompts_per_step)
-    sampling = SamplingSetting(
-        max_response_tokens=setting.max_response_tokens, temperature=setting.temperature, seed=derive_seed(job.seed, "rollout", step)
-    )
-    sampled = engine.sample(prompts, responses_per_prompt=job.responses_per_prompt, setting=sampling)
+    seed = derive_seed(job.seed, "rollout", step)
+    return _sampled(engine, job, cursor=cursor, prompts=setting.prompts_per_step, setting=setting, seed=seed, name=str(step))
+
+
+def sample_refill(engine: RolloutEngine, job: SamplingJob, refill: Refill, *, setting: StepSetting) -> SampledStep:
+    seed = derive_seed(job.seed, f"rollout/refill-{refill.number}", refill.step)
+    name = f"{refill.step}-refill-{refill.number}"
+    return _sampled(engine, job, cursor=refill.cursor, prompts=refill.prompts, setting=setting, seed=seed, name=name)
+
+
+def _sampled(
+    engine: RolloutEngine, job: SamplingJob, *, cursor: int, prompts: int, setting: StepSetting, seed: int, name: str
+) -> SampledStep:
+    asked, following = job.take_prompts(cursor, prompts)
+    sampling = SamplingSetting(max_response_tokens=setting.max_response_tokens, temperature=setting.temperature, seed=seed)
+    sampled = engine.sample(asked, responses_per_prompt=job.responses_per_prompt, setting=sampling)
     groups = [
-        Group(id=f"{step}-{index}", prompt=prompt, responses=responses)
-        for index, (prompt, responses) in enumerate(zip(prompts, sampled, strict=True))
+        Group(id=f"{name}-{index}", prompt=prompt, responses=responses)
+        for index, (prompt, responses) in enumerate(zip(asked, sampled, strict=True))
     ]
     return SampledStep(groups=groups, cursor=following)

@@ -21,7 +21,7 @@ from reasonrl.rollout.fleet_weights import WeightSnapshot, snapshot_of
 from reasonrl.rollout.protocol import RolloutEngine
 from reasonrl.run.groups_file import GROUPS_FILE, StepAhead, read_steps, write_steps
 from reasonrl.run.progress import Progress
-from reasonrl.run.rollout_source import SampledStep, SamplingJob, sample_step
+from reasonrl.run.rollout_source import Refill, SampledStep, SamplingJob, sample_step
 
 _CLOSE_SECONDS = 2.0
 _LOOK_SECONDS = 1.0
@@ -72,6 +72,9 @@ class SamplingAhead:
             taken = self._ready.pop(0).sampled
             self._changed.notify_all()
             return taken
+
+    def refill(self, refill: Refill, setting: StepSetting) -> SampledStep:
+        raise ValueError("steps are sampled ahead, so the questions after this step are taken: dynamicSampling needs maxStaleness: 0")
 
     def load(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int) -> None:
         """Returns when the weights are safe from the next update; the engines take them before the next step that they sample."""

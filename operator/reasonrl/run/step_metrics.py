@@ -19,7 +19,8 @@ from reasonrl.train.protocol import UpdateStats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """`seconds` by stage of the step; `reference_resets` up to and without this step."""
+    """`graded` is everything that was sampled, questions that were replaced included: what is learnt from is chosen, what is measured is
+    not. `seconds` by stage of the step; `reference_resets` up to and without this step."""
 
     step: int
     setting: StepSetting
@@ -28,6 +29,8 @@ class StepResult:
     stats: UpdateStats
     seconds: Mapping[str, float]
     reference_resets: int
+    refills: int = 0
+    replaced_questions: int = 0
 
 
 def step_metrics(result: StepResult) -> StepMetrics:
@@ -68,10 +71,16 @@ def step_metrics(result: StepResult) -> StepMetrics:
         all_wrong_share=lengths.all_wrong_share,
         kept_responses=result.batch.kept_responses,
         responses=len(responses),
+        selection_kept=dict(result.batch.kept),
+        selection_dropped=dict(result.batch.dropped),
+        empty_questions=result.batch.empty_questions,
+        refills=result.refills,
+        replaced_questions=result.replaced_questions,
+        skipped_updates=result.batch.skipped_updates,
         entropy=stats.entropy if learnt else None,
         clip_fraction=stats.clip_fraction if learnt else None,
-        gradient_norm=stats.gradient_norm,
-        loss=stats.loss,
+        gradient_norm=stats.gradient_norm if stats.updates else None,
+        loss=stats.loss if stats.updates else None,
         kl_k1=kl["k1"] if kl else None,
         kl_k2=kl["k2"] if kl else None,
         kl_k3=kl["k3"] if kl else None,

@@ -9,7 +9,7 @@ import torch
 from reasonrl.api.job import JobSpec
 from reasonrl.rl.importance import ImportanceCorrection
 from reasonrl.rl.kl import KLTerm
-from reasonrl.rl.selection import SELECTION_RULES
+from reasonrl.rl.selection_rules import SELECTION_RULES
 from reasonrl.run.learning_batch import BatchRules
 from reasonrl.train.update_rules import ComputeRules, LossRules, OptimizerRules
 

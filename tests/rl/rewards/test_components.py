@@ -8,7 +8,15 @@ from typing import get_args
 import pytest
 from pydantic import TypeAdapter
 
-from reasonrl.api.reward_spec import AnswerReward, FormatReward, FunctionReward, OverlongReward, Reward
+from reasonrl.api.reward_spec import (
+    AnswerReward,
+    FormatReward,
+    FunctionReward,
+    OverlongReward,
+    ReasoningActionsReward,
+    ResponseLengthReward,
+    Reward,
+)
 from reasonrl.rl.records import Outcome
 from reasonrl.rl.rewards.component import Component, RemoteCall, RemoteReply, RewardContext, Scored, Submission
 from reasonrl.rl.rewards.registry import REWARDS, make_components
@@ -73,6 +81,38 @@ def test_the_overlong_reward_knows_the_limit_of_the_phase() -> None:
     made = component(OverlongReward(type="overlong", buffer_tokens=50))
     assert value_of(made, submission(tokens=75, limit=100)) == pytest.approx(-0.5)
     assert value_of(made, submission(tokens=75, limit=200)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "limit", "max_tokens", "value"),
+    [(25, 100, None, 0.25), (100, 100, None, 1.0), (25, 200, None, 0.125), (25, 100, 50, 0.5), (80, 100, 50, 1.0), (0, 100, None, 0.0)],
+)
+def test_the_length_reward_is_the_share_of_the_longest(tokens: int, limit: int, max_tokens: int | None, value: float) -> None:
+    made = component(ResponseLengthReward(type="responseLength", max_tokens=max_tokens))
+    assert value_of(made, submission(tokens=tokens, limit=limit)) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", 0.0),
+        ("Wait, but is it? However, I VERIFY. Alternatively: wait", 6 / 20),
+        # Neither parts of words nor other forms of them.
+        ("distribution butter awaiting verified however_1", 0.0),
+        ("wait " * 20, 1.0),
+        ("wait " * 500, 1.0),
+    ],
+)
+def test_the_action_reward_counts_whole_words_up_to_its_cap(text: str, value: float) -> None:
+    assert value_of(component(ReasoningActionsReward(type="reasoningActions")), submission(text)) == pytest.approx(value)
+
+
+def test_the_words_and_the_cap_of_the_action_reward_are_the_users() -> None:
+    made = component(ReasoningActionsReward(type="reasoningActions", words=("double check", "hmm"), max_actions=4))
+    assert value_of(made, submission("Hmm. Double-check, double  check; wait")) == pytest.approx(0.75)
+    scored = made.score(submission("hmm"))
+    assert isinstance(scored, Scored)
+    assert (scored.score.detail, scored.correct) == ("1 actions", None)
 
 
 def test_a_function_gets_the_columns_of_the_source_and_they_cannot_replace_its_arguments() -> None:

@@ -14,6 +14,7 @@ from reasonrl.api.validation.model import model_problems
 from reasonrl.api.validation.phases import phase_problems
 from reasonrl.api.validation.records import record_problems
 from reasonrl.api.validation.rewards import reward_problems
+from reasonrl.api.validation.selection import selection_problems
 from reasonrl.api.validation.warm_start import warm_start_problems
 
 LONGEST_NAME = 63 - len("-rollout-9999")
@@ -39,6 +40,7 @@ def job_problems(job: ReasoningRLJob) -> list[Problem]:
     found += warm_start_problems(spec)
     found += algorithm_problems(spec)
     found += reward_problems(spec)
+    found += selection_problems(spec)
     found += phase_problems(spec)
     found += rollout_problems(spec)
     found += trainer_problems(spec)

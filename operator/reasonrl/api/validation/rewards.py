@@ -1,4 +1,4 @@
-"""Rules of spec.rewards and spec.selection."""
+"""Rules of spec.rewards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ from collections.abc import Iterator
 
 from reasonrl.api.job import JobSpec
 from reasonrl.api.problems import Problem
-from reasonrl.api.reward_spec import AnswerReward, FormatReward, FunctionReward, OverlongReward
+from reasonrl.api.reward_spec import (
+    AnswerReward,
+    FormatReward,
+    FunctionReward,
+    OverlongReward,
+    ReasoningActionsReward,
+    ResponseLengthReward,
+)
+
+BLIND = (OverlongReward, ResponseLengthReward, ReasoningActionsReward)
+BLIND_ALONE = (
+    "overlong, responseLength and reasoningActions pay for how long a response is and for its words, whatever it answers; add {type: "
+    "answer}, or a function of yours"
+)
+
+NEGATIVE_ACTIONS = "a negative weight pays for responses without reflection; make it positive, or remove it"
 
 
 def has_answer(spec: JobSpec) -> bool:
@@ -30,13 +45,10 @@ def reward_problems(spec: JobSpec) -> Iterator[Problem]:
                 )
             case OverlongReward():
                 yield from _overlong(path, reward, spec)
+            case ReasoningActionsReward() if reward.weight < 0:
+                yield Problem(f"{path}.weight", reward.weight, NEGATIVE_ACTIONS)
             case _:
                 pass
-    for index, rule in enumerate(spec.selection):
-        if any(rule.type == earlier.type for earlier in spec.selection[:index]):
-            yield Problem(
-                f"spec.selection[{index}].type", rule.type, "is there already, and would find nothing left to take out; remove one of them"
-            )
 
 
 def _sum(spec: JobSpec) -> Iterator[Problem]:
@@ -49,10 +61,8 @@ def _sum(spec: JobSpec) -> Iterator[Problem]:
         )
     elif all(reward.weight == 0 for reward in summed):
         yield Problem("spec.rewards", None, "every weight is 0, so every reward is 0 and nothing is learnt; give at least one a weight")
-    elif all(isinstance(reward, OverlongReward) for reward in summed):
-        yield Problem(
-            "spec.rewards", None, "overlong alone pays for nothing but short responses; add {type: answer}, or a function of yours"
-        )
+    elif all(isinstance(reward, BLIND) for reward in summed):
+        yield Problem("spec.rewards", None, BLIND_ALONE)
 
 
 def _repeated(spec: JobSpec) -> Iterator[Problem]:

@@ -11,6 +11,8 @@ from reasonrl.rl.rewards.component import Component, RewardContext
 from reasonrl.rl.rewards.format import make_format
 from reasonrl.rl.rewards.function import make_function
 from reasonrl.rl.rewards.overlong import make_overlong
+from reasonrl.rl.rewards.reasoning_actions import make_reasoning_actions
+from reasonrl.rl.rewards.response_length import make_response_length
 
 # Any: each maker takes its own model, and the union's `type` picks the maker.
 REWARDS: Mapping[str, Callable[[Any, RewardContext], Component]] = {
@@ -18,6 +20,8 @@ REWARDS: Mapping[str, Callable[[Any, RewardContext], Component]] = {
     "format": make_format,
     "function": make_function,
     "overlong": make_overlong,
+    "reasoningActions": make_reasoning_actions,
+    "responseLength": make_response_length,
 }
 
 
