@@ -21,7 +21,7 @@ from reasonrl.controller.children import GENERATED_TOKEN
 from reasonrl.controller.metrics import Metrics
 from reasonrl.controller.reconcile import Engine, reconcile, work
 from reasonrl.controller.recorder import Recorder
-from reasonrl.controller.records import JobKey, JobRecord, Observed
+from reasonrl.controller.records import JobKey, JobRecord, Observed, Progress
 from reasonrl.controller.runtimes import Runtimes
 from reasonrl.controller.status_writer import write_status
 from reasonrl.controller.work_queue import WorkQueue
@@ -303,6 +303,18 @@ def test_that_the_token_is_gone_is_not_believed_of_a_watch_alone(there: bool, sc
         assert names_seen == ([["j-token"]] * 2 if there else [[], []])
         assert world.server.count("GET") == (1 if there else 2), "asked only while it is missing"
         assert "c2VjcmV0" not in repr(world.observed)
+
+    in_world(scripted, story)
+
+
+def test_an_answer_is_as_old_as_it_is_whatever_is_done_to_the_clock(scripted: Any) -> None:
+    async def story(world: World) -> None:
+        # It came 100 s ago by the clock that is never set; the other one has jumped by a day since.
+        world.caches.progress["uid-j"] = Progress(pod_uid="u", seen=1.8e9 - 86_400.0, body={}, at=-100.0)
+        await reconcile(world.engine, world.job.key)
+        (seen,) = world.observed
+        assert seen.progress is not None
+        assert seen.progress.seen == seen.now - 100.0
 
     in_world(scripted, story)
 

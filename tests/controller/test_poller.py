@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -68,6 +69,9 @@ def test_a_new_answer_is_kept_and_told_once(scripted: Any, until: Any) -> None:
     assert asking.news == ["j0", "j0"]
     assert asking.progress["job-0"].body == {"step": 2}
     assert asking.progress["job-0"].pod_uid == "pod-0"
+    told = asking.progress["job-0"].told
+    assert told is not None, "the pod's own time came with the answer"
+    assert abs(told - time.time()) < 60
 
 
 @pytest.mark.parametrize("how", ["list", "text", "long", "error", "redirect", "hang", "cut"])

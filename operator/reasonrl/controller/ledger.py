@@ -16,6 +16,9 @@ from reasonrl.controller.records import PodRecord
 from reasonrl.controller.settings import Budget, part
 from reasonrl.controller.times import seconds_of, timestamp
 
+CLOCK_SLACK = 60.0
+"""Seconds by which the clocks of two operators may differ."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
@@ -36,8 +39,11 @@ class Attempts:
     def at_least(self, attempt: int) -> Attempts:
         return self if self.started > attempt else replace(self, started=attempt + 1)
 
-    def wait_over(self, now: float) -> bool:
-        return self.not_before is None or now >= self.not_before
+    def wait_left(self, now: float, longest: float) -> float:
+        """Seconds until the next start may be made. A time further away than the `longest` wait was written by a clock that was set back
+        since, and does not count."""
+        left = 0.0 if self.not_before is None else self.not_before - now
+        return left if 0.0 < left <= longest + CLOCK_SLACK else 0.0
 
     def failed(self, reason: str, *, budget: Budget, now: float) -> Attempts:
         """After a failure that counts: the next start is ordered, for later."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from reasonrl.api.names import Role, pod_name
 from reasonrl.controller.ledger import Ledger
 from reasonrl.controller.records import PodRecord
+from reasonrl.controller.rollout_pods import RELEASED_SECONDS
 from reasonrl.controller.settings import part
 from reasonrl.controller.situation import Situation
 
@@ -36,6 +37,7 @@ def lost_pods(situation: Situation, ledger: Ledger, *, role: Role, wanted: int, 
 def _unaccounted(situation: Situation, ledger: Ledger, role: Role, index: int, pod: PodRecord | None, template: str) -> bool:
     attempts = ledger.trainer if role == "trainer" else ledger.of_rollout(index)
     if pod is None:
-        return attempts.wait_over(situation.now) and pod_name(situation.job.key.name, role, index) not in situation.strangers
+        waits = attempts.wait_left(situation.now, max(situation.settings.budgets[role].longest_wait, RELEASED_SECONDS)) > 0
+        return not waits and pod_name(situation.job.key.name, role, index) not in situation.strangers
     ours = pod.attempt < attempts.wanted or pod.template != template
     return pod.deleting and not pod.disrupted and not ours

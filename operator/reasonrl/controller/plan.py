@@ -343,8 +343,9 @@ def _missing_trainers(situation: Situation, course: _Course) -> list[int]:
     attempts = situation.ledger.trainer
     if any(pod.deleting or pod.attempt != attempts.wanted for pod in situation.trainers):
         return []
-    if not attempts.wait_over(situation.now) and attempts.not_before is not None:
-        course.wakes.append(attempts.not_before - situation.now)
+    wait = attempts.wait_left(situation.now, situation.settings.budgets["trainer"].longest_wait)
+    if wait > 0:
+        course.wakes.append(wait)
         return []
     present = {pod.index for pod in situation.trainers}
     missing = [index for index in range(situation.settings.trainers) if index not in present]

@@ -12,6 +12,7 @@ import heapq
 import logging
 from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import aiohttp
@@ -126,7 +127,7 @@ class Poller:
         return ready
 
     async def _ask(self, session: aiohttp.ClientSession, target: Target) -> None:
-        body = await self._answer(session, target)
+        body, told = await self._answer(session, target)
         if target.pod_uid not in self._known:
             return
         if body is None:
@@ -137,27 +138,35 @@ class Poller:
             self._failures.pop(target.pod_uid, None)
             wait = self.interval * (0.8 + 0.4 * self._random())
             before = self._progress.get(target.job_uid)
-            self._progress[target.job_uid] = Progress(pod_uid=target.pod_uid, seen=self._now(), body=body)
+            self._progress[target.job_uid] = Progress(pod_uid=target.pod_uid, seen=self._now(), body=body, told=told, at=self._clock())
             new = before is None or before.pod_uid != target.pod_uid or before.body != body
             self._count("new" if new else "same")
             if new:
                 self._news(target.job)
         heapq.heappush(self._due, (self._clock() + wait, target.pod_uid))
 
-    async def _answer(self, session: aiohttp.ClientSession, target: Target) -> dict[str, Any] | None:
+    async def _answer(self, session: aiohttp.ClientSession, target: Target) -> tuple[dict[str, Any] | None, float | None]:
+        """The answer, and the time by the pod's clock that came with it."""
         host = f"[{target.address}]" if ":" in target.address else target.address
         try:
             async with session.get(f"http://{host}:{self._port}/status", allow_redirects=False) as response:
                 if response.status != 200:
-                    return None
+                    return None, None
                 text = bytearray()
                 async for chunk in response.content.iter_chunked(8192):
                     text += chunk
                     if len(text) > self._longest_body:
                         logger.info("%s/%s: its status is longer than %d bytes", target.job.namespace, target.job.name, self._longest_body)
-                        return None
+                        return None, None
             body = orjson.loads(bytes(text))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             logger.debug("%s/%s: no status: %s", target.job.namespace, target.job.name, error)
-            return None
-        return body if isinstance(body, dict) else None
+            return None, None
+        return (body if isinstance(body, dict) else None), _date(response.headers.get("Date"))
+
+
+def _date(text: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except ValueError:
+        return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reasonrl.api import names
@@ -23,7 +23,7 @@ from reasonrl.controller.caches import Caches
 from reasonrl.controller.kinds import CONFIG_MAP, JOB, SECRET
 from reasonrl.controller.metrics import Metrics
 from reasonrl.controller.recorder import Recorder
-from reasonrl.controller.records import Children, JobKey, JobRecord, Observed
+from reasonrl.controller.records import Children, JobKey, JobRecord, Observed, Progress
 from reasonrl.controller.runtimes import Blueprint, NoBlueprint, Runtimes
 from reasonrl.controller.situation import ended
 from reasonrl.controller.status_writer import write_status
@@ -64,7 +64,7 @@ async def reconcile(engine: Engine, key: JobKey) -> None:
     observed = Observed(
         job=job,
         children=children,
-        progress=engine.caches.progress.get(job.uid),
+        progress=_progress(engine, job, now=now),
         runtime=known.spec if known is not None else None,
         runtime_version=known.version if known is not None else None,
         runtime_forbidden=isinstance(blueprint, NoBlueprint) and blueprint.forbidden,
@@ -91,6 +91,14 @@ async def reconcile(engine: Engine, key: JobKey) -> None:
         engine.queue.add_after(key, _SOONEST)
     elif plan.requeue_after is not None:
         engine.queue.add_after(key, max(_SOONEST, plan.requeue_after))
+
+
+def _progress(engine: Engine, job: JobRecord, *, now: float) -> Progress | None:
+    """The run's last answer, as old as it really is, whatever has been done to the clock since."""
+    progress = engine.caches.progress.get(job.uid)
+    if progress is None or progress.at is None:
+        return progress
+    return replace(progress, seen=now - (engine.clock() - progress.at))
 
 
 async def _children(engine: Engine, job: JobRecord, *, now: float) -> Children:

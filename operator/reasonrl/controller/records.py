@@ -102,11 +102,14 @@ class Children:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """The last answer of trainer-0's /status, and when it came; `age` seconds since an answer was first missed is the poller's to say."""
+    """The last answer of trainer-0's /status: `seen` is when it came by our clock, `at` the same by a clock that is never set, `told` when
+    it was given by the pod's, where it says."""
 
     pod_uid: str
     seen: float
     body: Mapping[str, Any]
+    told: float | None = None
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

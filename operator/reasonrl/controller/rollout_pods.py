@@ -65,10 +65,14 @@ def _create_when_due(situation: Situation, change: RolloutChange, index: int) ->
     attempts = change.ledger.of_rollout(index)
     if attempts.in_a_row > situation.settings.budgets["rollout"].restarts:
         change.exhausted.add(index)
-    elif not attempts.wait_over(situation.now) and attempts.not_before is not None:
-        change.wakes.append(attempts.not_before)
+    elif (wait := _wait_left(situation, attempts)) > 0:
+        change.wakes.append(situation.now + wait)
     elif pod_name(situation.job.key.name, "rollout", index) not in situation.strangers:
         change.missing.append(index)
+
+
+def _wait_left(situation: Situation, attempts: Attempts) -> float:
+    return attempts.wait_left(situation.now, max(situation.settings.budgets["rollout"].longest_wait, RELEASED_SECONDS))
 
 
 def _note_disruption(situation: Situation, change: RolloutChange, pod: PodRecord) -> None:

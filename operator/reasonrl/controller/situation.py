@@ -24,7 +24,8 @@ _NOT_A_REASON = re.compile(r"[^A-Za-z0-9]")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """`run` is what the present gang's trainer-0 last said, and `heard` when; None while it has said nothing. `ledger` is as recorded.
-    `token_lost` says that pods hold a token which no other pod can be given any more."""
+    `told` is the same moment by the pod's own clock, where it said so. `token_lost` says that pods hold a token which no other pod can be
+    given any more."""
 
     job: JobRecord
     settings: JobSettings
@@ -36,6 +37,7 @@ class Situation:
     strangers: frozenset[str]
     run: RunStatus | None
     heard: float | None
+    told: float | None
     token_lost: bool
     now: float
 
@@ -66,7 +68,7 @@ def look_at(observed: Observed, settings: JobSettings, platform: Platform, contr
     trainers = tuple(sorted((pod for pod in pods if pod.role == "trainer"), key=lambda pod: pod.index))
     rollouts = tuple(sorted((pod for pod in pods if pod.role == "rollout"), key=lambda pod: pod.index))
     ledger = read_ledger(observed.job.status, pods)
-    run, heard = _answer_of_the_gang(observed.progress, trainers, ledger.trainer.wanted)
+    run, heard, told = _answer_of_the_gang(observed.progress, trainers, ledger.trainer.wanted)
     return Situation(
         job=observed.job,
         settings=settings,
@@ -78,6 +80,7 @@ def look_at(observed: Observed, settings: JobSettings, platform: Platform, contr
         strangers=frozenset(observed.children.strangers),
         run=run,
         heard=heard,
+        told=told,
         token_lost=lost_their_token(observed),
         now=observed.now,
     )
@@ -111,16 +114,18 @@ def as_reason(text: str, *, otherwise: str) -> str:
     return kept if kept and kept[0].isalpha() else otherwise
 
 
-def _answer_of_the_gang(progress: Progress | None, trainers: tuple[PodRecord, ...], wanted: int) -> tuple[RunStatus | None, float | None]:
+def _answer_of_the_gang(
+    progress: Progress | None, trainers: tuple[PodRecord, ...], wanted: int
+) -> tuple[RunStatus | None, float | None, float | None]:
     """An answer of an earlier gang's trainer-0 says nothing about this one."""
     if progress is None or not any(
         pod.uid == progress.pod_uid and pod.index == 0 and pod.attempt == wanted and not pod.deleting for pod in trainers
     ):
-        return None, None
+        return None, None, None
     try:
-        return RunStatus.model_validate(progress.body), progress.seen
+        return RunStatus.model_validate(progress.body), progress.seen, progress.told
     except ValidationError:
-        return None, None
+        return None, None, None
 
 
 def _count(value: object) -> int:

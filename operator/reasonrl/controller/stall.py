@@ -1,7 +1,8 @@
 """Whether a gang has stopped getting on: it does not come up, or a stage of the run lasts longer than its deadline.
 
-Clocks jump, and a pod that was not asked lately is not a pod that stands still. So the age of a stage is taken at the moment of the answer
-that told of it, and a deadline that seems to be over is only believed when a second look, a while later, finds the same.
+Clocks jump and differ, and a pod that was not asked lately is not a pod that stands still. So the age of a stage is taken at the moment of
+the answer that told of it, by the clock of the pod that gave it; and a deadline that seems to be over is only believed when a second look,
+a while later, finds the same.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ def judge_stall(situation: Situation) -> Stall | Quiet:
     if before.get("status") != "Unknown" or before.get("reason") != SUSPECTED:
         return Stall(reason, message, False, CONFIRM_SECONDS)
     waited = situation.now - since(before, situation.now)
-    # A clock that went back is no reason to wait for ever.
-    confirmed = waited >= CONFIRM_SECONDS or waited < -CONFIRM_SECONDS
-    return Stall(reason, message, confirmed, max(1.0, CONFIRM_SECONDS - max(waited, 0.0)))
+    if waited < -CONFIRM_SECONDS:
+        # The clock went back: neither is the suspicion of any worth, nor is it a reason to wait until the clock has caught up.
+        return Quiet(1.0)
+    return Stall(reason, message, waited >= CONFIRM_SECONDS, max(1.0, CONFIRM_SECONDS - max(waited, 0.0)))
 
 
 def _too_slow_a_start(situation: Situation) -> tuple[float, str, str] | None:
@@ -90,7 +92,7 @@ def _too_long_a_stage(situation: Situation) -> tuple[float, str, str] | None:
         begun = max(head.started or head.created, *(pod.started or pod.created for pod in gang))
         return begun + deadline - situation.now, "NoAnswer", f"{head.name} has not answered /status within {span(deadline)} of its start"
     # An age below nothing is a clock that was set: the stage has just begun, as far as anybody can tell.
-    age = max(0.0, heard - run.stage_started)
+    age = max(0.0, (heard if situation.told is None else situation.told) - run.stage_started)
     silence = max(0.0, situation.now - heard)
     left = run.stage_deadline_seconds - age - (silence if silence > SILENCE_SECONDS else 0.0)
     if left > 0:

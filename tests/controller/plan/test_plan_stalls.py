@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 
@@ -150,3 +151,35 @@ def test_a_place_in_a_queue_is_no_slow_start(make_world: Any) -> None:
     world.settle()
     assert world.condition("Stalled")["reason"] == "StartDeadlineExceeded"
     assert world.status["attempts"]["trainer"]["failures"] == 1
+
+
+def test_the_age_of_a_stage_is_by_the_clock_of_the_pod_that_tells_of_it(world: Any) -> None:
+    world.running()
+    for skew in (7200.0, -7200.0):
+        world.report(stageStarted=world.now - skew - 10.0)
+        world.progress = replace(world.progress, told=world.now - skew)
+        world.settle()
+        assert world.condition("Stalled")["reason"] == "GettingOn", f"a node's clock that differs by {skew} s restarts nobody"
+        world.wait(60.0)
+    world.report(stageStarted=world.now - 7200.0 - 601.0)
+    world.progress = replace(world.progress, told=world.now - 7200.0)
+    world.settle()
+    assert world.condition("Stalled")["reason"] == "Suspected"
+
+
+def test_a_clock_that_jumps_ahead_and_back_leaves_no_suspicion_behind(world: Any) -> None:
+    world.running()
+    began = world.now
+    world.wait(172_800.0)
+    world.report(stageStarted=began)
+    world.settle()
+    assert world.condition("Stalled")["reason"] == "Suspected"
+    # Back again, with the old answer still at hand.
+    world.wait(-172_800.0)
+    world.settle()
+    assert world.attempts("trainer") == {0}
+    world.report(stageStarted=began)
+    world.settle()
+    world.wait(31.0)
+    world.settle()
+    assert (world.condition("Stalled")["reason"], world.status["attempts"]["trainer"]["failures"]) == ("GettingOn", 0)

@@ -26,12 +26,14 @@ _BUSY = re.compile(r"^reasonrl_operator_queue_(?:depth|working) (\S+)$", re.MULT
 
 @dataclass(slots=True)
 class OperatorProcess:
-    """One replica of the operator, started as often as it is asked for. `directory` gets one log for each start."""
+    """One replica of the operator, started as often as it is asked for. `directory` gets one log for each start; `before` is code that the
+    process runs first."""
 
     kubeconfig: Path
     directory: Path
     options: Sequence[str] = ()
     child: ChildProcess | None = None
+    before: str = ""
     starts: int = 0
     _port: int = field(default=0)
 
@@ -43,7 +45,7 @@ class OperatorProcess:
         """Until it acts: its caches are filled and the lease is its own."""
         if self.running:
             return
-        words = [sys.executable, "-c", MAIN, "operator", "--kubeconfig", str(self.kubeconfig)]
+        words = [sys.executable, "-c", f"{self.before}\n{MAIN}", "operator", "--kubeconfig", str(self.kubeconfig)]
         serving = ["--metrics-host", "127.0.0.1", "--metrics-port", "0"]
         quick = ["--lease-seconds", str(LEASE_SECONDS), "--poll-seconds", "0.25", "--watch-silence", "30"]
         self.starts += 1
