@@ -19,6 +19,8 @@ WRONG = {
     "a namespace twice": ({"watchNamespaces": ["a", "a"]}, "at '/watchNamespaces'"),
     "log level": ({"operator": {"logLevel": "chatty"}}, "at '/operator/logLevel'"),
     "a lease longer than liveness waits": ({"operator": {"leaseSeconds": 300}}, "at '/operator/leaseSeconds'"),
+    "a run asked less often than it may be silent": ({"operator": {"pollSeconds": 300}}, "at '/operator/pollSeconds'"),
+    "more workers than calls": ({"operator": {"workers": 32, "inFlight": 16}}, "operator.inFlight: 16 calls in flight are fewer"),
     "a name that no Service may have": ({"fullnameOverride": "1st"}, "at '/fullnameOverride'"),
     "digest": ({"image": {"digest": "abc"}}, "at '/image/digest'"),
     "a privileged port": ({"metrics": {"port": 80}}, "at '/metrics/port'"),

@@ -17,6 +17,9 @@ seem to work. Every contradiction is reported at once.
 {{- if and $budget.enabled (or (eq (toString $budget.maxUnavailable) "0") (eq (toString $budget.maxUnavailable) "0%")) -}}
 {{- $problems = append $problems "podDisruptionBudget.maxUnavailable: 0 keeps every node with an operator pod from being drained: allow 1" -}}
 {{- end -}}
+{{- if lt (int .Values.operator.inFlight) (int .Values.operator.workers) -}}
+{{- $problems = append $problems (printf "operator.inFlight: %d calls in flight are fewer than operator.workers: %d, which would wait for each other; raise the one or lower the other" (int .Values.operator.inFlight) (int .Values.operator.workers)) -}}
+{{- end -}}
 {{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
 {{- $problems = append $problems "serviceAccount.create is off and serviceAccount.name empty: the operator's rights would go to the namespace's default account; name an account" -}}
 {{- end -}}
