@@ -3,13 +3,11 @@ in and speaks."""
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-import ray
 from rich.console import Console
 
 from reasonrl.api.job import ReasoningRLJob
@@ -17,6 +15,7 @@ from reasonrl.run.cluster.cluster_parts import ClusterParts
 from reasonrl.run.cluster.fleet_telemetry import FleetTelemetry
 from reasonrl.run.cluster.pod_environment import PodEnvironment
 from reasonrl.run.cluster.pod_network import own_address
+from reasonrl.run.cluster.ray_connection import ray_connection
 from reasonrl.run.not_finite import OPERATOR_SECONDS
 from reasonrl.run.run_job import OperatorWords, RunResult, run_job
 from reasonrl.run.status.board import RunStatusBoard, status_body
@@ -58,15 +57,7 @@ def run_across_pods(job: ReasoningRLJob, *, pod: PodEnvironment, config: Path, c
             metrics=metrics,
         )
         stack.callback(StatusServer(application, address=any_address(), port=pod.status_port).close)
-        address = own_address(pod)
-        ray.init(
-            address=f"{address}:{pod.ray_port}",
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            _node_ip_address=address,
-            namespace="run",
-        )
-        stack.callback(ray.shutdown)
+        stack.enter_context(ray_connection(own_address(pod), port=pod.ray_port))
         watchdog = StallWatchdog(board.current_stage, run_directory=pod.output, record=telemetry.event, dump_others=parts.stacks)
         stack.enter_context(watchdog)
         # Only a pod of a cluster has an operator that acts on what the run says of its health.

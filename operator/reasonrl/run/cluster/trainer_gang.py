@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,16 @@ SETTLE_SECONDS = 5.0
 
 class TrainerGang:
     """A `Trainer`. Raises RankLostError when a rank is gone or silent, or a call lasts longer than its stage's deadline; TrainerError
-    for what the ranks themselves refuse."""
+    for what the ranks themselves refuse.
+
+    It waits for Ray in a thread of its own: Ray turns an exception that a signal raises inside its calls into a SystemError.
+    """
 
     def __init__(self, ranks: Sequence[Any], *, dtype: torch.dtype, deadlines: StallDeadlines) -> None:
         self._ranks = list(ranks)
         self._dtype = dtype
         self._deadlines = deadlines
+        self._waiting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="trainer gang")
         self._before_work: Callable[[], None] | None = None
         self._after_publishing: Callable[[int], None] | None = None
 
@@ -54,22 +59,22 @@ class TrainerGang:
 
     def first(self, method: str, *arguments: Any, seconds: float) -> Any:
         """Asks rank 0 alone."""
-        return self._results([getattr(self._ranks[0], method).remote(*arguments)], method, seconds=seconds)[0]
+        return self._results(lambda: [getattr(self._ranks[0], method).remote(*arguments)], method, seconds=seconds)[0]
 
     def start(self, recipe: RankRecipe, places: Sequence[RankPlace]) -> None:
-        refs = [rank.start.remote(recipe, place) for rank, place in zip(self._ranks, places, strict=True)]
-        self._results(refs, "start", seconds=self._deadlines.loading)
+        def ask() -> list[Any]:
+            return [rank.start.remote(recipe, place) for rank, place in zip(self._ranks, places, strict=True)]
+
+        self._results(ask, "start", seconds=self._deadlines.loading)
 
     def reference_logprobs(self, sequences: Sequence[TrainingSequence], *, temperature: float) -> list[Tensor]:
         self._make_room()
-        shared = ray.put(list(sequences))
-        found: list[Tensor] = self._all("reference_logprobs", shared, temperature, seconds=self._deadlines.update)[0]
+        found: list[Tensor] = self._all_share("reference_logprobs", list(sequences), temperature, seconds=self._deadlines.update)[0]
         return found
 
     def update(self, updates: Sequence[Sequence[TrainingSequence]], *, setting: UpdateSetting) -> UpdateStats:
         self._make_room()
-        shared = ray.put([list(each) for each in updates])
-        stats: UpdateStats = self._all("update", shared, setting, seconds=self._deadlines.update)[0]
+        stats: UpdateStats = self._all_share("update", [list(each) for each in updates], setting, seconds=self._deadlines.update)[0]
         return stats
 
     def weights(self) -> GangWeights:
@@ -77,9 +82,10 @@ class TrainerGang:
         return GangWeights(self)
 
     def publish(self, *, version: int) -> PublishedWeights:
-        seconds = self._deadlines.weight_sync
-        refs = [rank.publish.remote(version, self._dtype, number) for number, rank in enumerate(self._ranks)]
-        published: PublishedWeights = self._results(refs, "publish", seconds=seconds)[0]
+        def ask() -> list[Any]:
+            return [rank.publish.remote(version, self._dtype, number) for number, rank in enumerate(self._ranks)]
+
+        published: PublishedWeights = self._results(ask, "publish", seconds=self._deadlines.weight_sync)[0]
         if self._after_publishing is not None:
             self._after_publishing(published.manifest.total)
         return published
@@ -104,6 +110,7 @@ class TrainerGang:
         return "\n".join(parts)
 
     def close(self) -> None:
+        self._waiting.shutdown(wait=False, cancel_futures=True)
         for rank in self._ranks:
             ray.kill(rank)
 
@@ -112,10 +119,22 @@ class TrainerGang:
             self._before_work()
 
     def _all(self, method: str, *arguments: Any, seconds: float) -> list[Any]:
-        return self._results([getattr(rank, method).remote(*arguments) for rank in self._ranks], method, seconds=seconds)
+        return self._results(lambda: [getattr(rank, method).remote(*arguments) for rank in self._ranks], method, seconds=seconds)
 
-    def _results(self, refs: list[Any], method: str, *, seconds: float) -> list[Any]:
-        """All ranks' answers, by rank."""
+    def _all_share(self, method: str, large: Any, *arguments: Any, seconds: float) -> list[Any]:
+        """`large` goes to each node once."""
+
+        def ask() -> list[Any]:
+            shared = ray.put(large)
+            return [getattr(rank, method).remote(shared, *arguments) for rank in self._ranks]
+
+        return self._results(ask, method, seconds=seconds)
+
+    def _results(self, ask: Callable[[], list[Any]], method: str, *, seconds: float) -> list[Any]:
+        """All ranks' answers, by rank. A signal's exception leaves at once; the ranks finish what they were asked before the next call."""
+        return self._waiting.submit(lambda: self._wait_for(ask(), method, seconds=seconds)).result()
+
+    def _wait_for(self, refs: list[Any], method: str, *, seconds: float) -> list[Any]:
         due = time.monotonic() + seconds
         waiting = list(refs)
         while waiting:
