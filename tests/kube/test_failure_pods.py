@@ -13,7 +13,6 @@ from testbed.cluster_job import ClusterJob, attempts, condition, saved
 from testbed.fake_kubelet import FakeKubelet
 from testbed.pod_script import Script, run_result
 
-from reasonrl.api import names
 from reasonrl.api.exit_codes import ExitCode
 
 PREEMPTED = Script(
@@ -196,60 +195,6 @@ def test_a_node_that_is_lost_holds_the_gang_until_its_pods_are_given_up(job: Clu
     }
 
 
-def test_a_pod_that_somebody_deletes_comes_back_and_is_no_failure(job: ClusterJob, kubelet: FakeKubelet) -> None:
-    before = job.run().pods()
-    job.api.delete("pods", job.pod("rollout", 0), namespace=job.namespace)
-    job.api.wait_gone("pods", job.pod("rollout", 0), namespace=job.namespace, uid=before[job.pod("rollout", 0)].uid)
-    after = job.wait_pods(job.wanted())
-    assert {name for name in after if after[name] != before[name]} == {job.pod("rollout", 0)}
-    assert "zero-rollout-0" in job.wait_event("PodDeleted", "not counted as a failure")
-    job.api.delete("pods", job.pod("rollout", 1), namespace=job.namespace, grace=0)
-    assert "zero-rollout-1" in job.wait_event("PodDeleted", "zero-rollout-1")
-    job.wait_pods(job.wanted())
-    job.api.delete("pods", job.pod("trainer", 0), namespace=job.namespace, grace=0)
-    job.wait_pods(job.wanted(attempt=1))
-    seen = job.wait_summary("Running")
-    assert "(not counted as a failure)" in job.wait_event("TrainersRestarted")
-    assert (attempts(seen, "trainer")[1:], attempts(seen, "rollout")[1:]) == ((0, 0), (0, 0))
-    assert len(job.events()["PodDeleted"].splitlines()) == 2, "once for each"
-    job.assert_settled(made=8)
-
-
-def token(job: ClusterJob) -> str:
-    return str(job.api.get("secrets", names.token_name(job.name), namespace=job.namespace)["data"]["token"])
-
-
-def test_a_deleted_token_secret_comes_back_with_new_pods_alone(job: ClusterJob, kubelet: FakeKubelet) -> None:
-    kubelet.script("*-trainer-*", SLOW_TO_GO)
-    before, old = job.run().pods(), token(job)
-    job.api.delete("secrets", names.token_name(job.name), namespace=job.namespace)
-    job.wait_condition("TrainersReady", "False", "Restarting")
-    after = job.wait_pods(job.wanted(attempt=1))
-    assert {pod.uid for pod in after.values()}.isdisjoint({pod.uid for pod in before.values()}), "no pod goes on with the old token"
-    secret = job.api.get("secrets", names.token_name(job.name), namespace=job.namespace)
-    assert token(job) != old
-    for name in after:
-        made = job.api.get("pods", name, namespace=job.namespace)["metadata"]["creationTimestamp"]
-        assert made >= secret["metadata"]["creationTimestamp"]
-    seen = job.wait_summary("Running")
-    assert (attempts(seen, "trainer"), attempts(seen, "rollout")[1:]) == ((2, 0, 0), (0, 0))
-    assert seen["attempts"]["trainer"]["lastReason"] == "TokenLost"
-    assert "Secret zero-token was deleted" in job.wait_event("TrainersRestarted")
-    assert "PodDeleted" not in job.events()
-    job.assert_settled(made=8)
-
-
-def test_a_token_secret_deleted_while_no_operator_runs_is_noticed_on_return(job: ClusterJob) -> None:
-    before, old = job.run().pods(), token(job)
-    job.operator.kill()
-    job.api.delete("secrets", names.token_name(job.name), namespace=job.namespace)
-    job.operator.start()
-    after = job.wait_pods(job.wanted(attempt=1))
-    assert {pod.uid for pod in after.values()}.isdisjoint({pod.uid for pod in before.values()})
-    assert token(job) != old
-    assert attempts(job.wait_summary("Running"), "trainer") == (2, 0, 0)
-
-
 @pytest.mark.parametrize("role", ["trainer", "rollout"])
 def test_out_of_memory_ends_the_job_and_says_what_to_change(role: str, job: ClusterJob, kubelet: FakeKubelet) -> None:
     job.run()
@@ -303,6 +248,20 @@ def test_what_would_fail_again_in_the_same_way_fails_the_job_at_once(
     assert text in job.wait_event("Failed")
     job.wait_pods_left({job.pod("trainer", 0)})
     job.assert_settled(made=4)
+
+
+def test_a_full_checkpoint_volume_is_tried_again_within_the_budget(job: ClusterJob, kubelet: FakeKubelet) -> None:
+    text = "the volume mounted at /checkpoints is full: 0 of 50 GiB are free"
+    full = run_result(exit_code=ExitCode.RETRYABLE, reason="CheckpointDiskFull", message=text, step=7, checkpoint_step=5)
+    job.run({"failurePolicy": {"trainer": {"maxRestarts": 1}}}, checkpoints=saved(5))
+    kubelet.fail(job.pod("trainer", 0), ExitCode.RETRYABLE, full)
+    assert text in job.wait_event("TrainersRestarted")
+    job.wait_pods(job.wanted(attempt=1))
+    seen = job.wait_summary("Running")
+    assert (attempts(seen, "trainer"), seen["attempts"]["trainer"]["lastReason"]) == ((2, 1, 1), "CheckpointDiskFull")
+    kubelet.fail(job.pod("trainer", 0), ExitCode.RETRYABLE, full)
+    outcome = condition(job.wait_summary("Failed"), "Succeeded")
+    assert (outcome["reason"], text in outcome["message"]) == ("TrainerBudgetSpent", True)
 
 
 def test_a_spent_budget_fails_the_job_and_names_the_field(job: ClusterJob, kubelet: FakeKubelet) -> None:
