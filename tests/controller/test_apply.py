@@ -248,6 +248,25 @@ def test_what_the_api_server_refuses_reaches_status_and_events(scripted: Any) ->
     in_world(scripted, story, lambda observed: Plan(creates=(create("Pod", "p1"),), status={"summary": "Starting"}))
 
 
+def test_pods_that_could_not_be_created_are_not_counted_as_there(scripted: Any) -> None:
+    """Also where the status was written first, because something was to be deleted."""
+    shown = {"trainers": {"desired": 1, "created": 1, "ready": 0}}
+    plan = Plan(creates=(create("Pod", "p1"),), deletes=(Delete(kind="Pod", name="old", uid="uid-old"),), status=shown)
+
+    async def story(world: World) -> None:
+        world.server.on("POST", PODS, world.server.refuse(403, "Forbidden"))
+        world.server.on("DELETE", f"{PODS}/old", world.server.say({"kind": "Status"}))
+        world.server.on("PATCH", f"{JOBS}/j/status", world.server.say(job_body(6, shown)), world.server.say(job_body(7)))
+        with pytest.raises(Exception, match="403"):
+            await reconcile(world.engine, KEY)
+        first, second = [one.body["status"] for one in world.server.asked if one.method == "PATCH"]
+        assert first["trainers"]["created"] == 1
+        assert second["trainers"] == {"created": 0}
+        assert "create Pod p1" in second["message"]
+
+    in_world(scripted, story, lambda observed: plan)
+
+
 def test_status_is_written_once_with_the_version_it_was_worked_out_from(scripted: Any) -> None:
     async def story(world: World) -> None:
         world.server.on("PATCH", f"{JOBS}/j/status", world.server.say(job_body(6, {"summary": "Running"})))

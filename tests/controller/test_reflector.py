@@ -262,8 +262,8 @@ def test_a_kind_that_is_needed_is_waited_for(scripted: Any, until: Any) -> None:
     async def story(following: Following) -> None:
         await until(lambda: following.lists() >= 3)
         assert following.lists() > 20 or not following.reflector.synced.is_set()
-        await until(lambda: held(following.store) == {"x": "c"})
-        assert following.reflector.synced.is_set()
+        await asyncio.wait_for(following.reflector.synced.wait(), 10)
+        assert held(following.store) == {"x": "c"}
 
     follow(scripted, script, story)
 

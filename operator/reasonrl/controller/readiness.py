@@ -40,10 +40,10 @@ class Count:
 def count_pods(
     situation: Situation, shown: Mapping[str, Any], pods: Iterable[PodRecord], *, desired: int, new: int, shown_when: int
 ) -> Count:
-    """Of `pods`, those that are wanted; `new` ones are being created and counted as created if they are the first. A rise to `shown_when`
+    """Of `pods`, those that are wanted; `new` ones are being created and counted as created. A rise to `shown_when`
     ready ones is shown at once, any other when the newest pod has had its time."""
     alive = [pod for pod in pods if not pod.deleting and not ended(pod)]
-    created, ready = len(alive) or new, sum(pod.ready for pod in alive)
+    created, ready = len(alive) + new, sum(pod.ready for pod in alive)
     before = shown.get("ready")
     if not isinstance(before, int) or ready in (before, shown_when) or ready < before or not alive:
         return Count(desired, created, ready, None)

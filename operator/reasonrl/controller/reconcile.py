@@ -75,7 +75,7 @@ async def reconcile(engine: Engine, key: JobKey) -> None:
     if status_first:
         job = await _write_status(engine, job, plan.status)
     outcome = await apply_plan(engine.client, engine.caches, job, plan, now=engine.now)
-    if not status_first:
+    if not status_first or (plan.status is not None and (outcome.failures or outcome.strangers)):
         job = await _write_status(engine, job, _with_failures(engine, job, plan.status, outcome))
     for happening in plan.happenings:
         engine.recorder.emit(job, happening)

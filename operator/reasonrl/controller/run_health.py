@@ -21,6 +21,7 @@ CONDITION_OF_SIGNAL: Mapping[str, str] = {
     "ZeroAdvantage": "RewardHealthy",
     "LengthHacking": "LengthHealthy",
     "AllTruncated": "LengthHealthy",
+    "Repetition": "LengthHealthy",
     "KLExplosion": "KLWithinTarget",
 }
 """A signal of a later release is taken for one of the reward's."""

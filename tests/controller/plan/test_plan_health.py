@@ -24,6 +24,7 @@ CHECKPOINTS = [
         ("RewardCollapse", "RewardHealthy"),
         ("NotFinite", "RewardHealthy"),
         ("LengthHacking", "LengthHealthy"),
+        ("Repetition", "LengthHealthy"),
         ("KLExplosion", "KLWithinTarget"),
     ],
 )

@@ -33,6 +33,16 @@ def test_a_deleted_rollout_pod_is_made_again_told_once_and_not_counted(world: An
     assert world.status["rollouts"] | {"selector": ""} == {"desired": 3, "created": 3, "ready": 3, "selector": ""}
 
 
+def test_one_pod_deleted_right_after_another_is_told_too(world: Any) -> None:
+    world.running()
+    world.vanish("zero-rollout-0")
+    world.act()
+    world.vanish("zero-rollout-1")
+    world.act()
+    world.settle()
+    assert ["zero-rollout-0" in lost(world)[0], "zero-rollout-1" in lost(world)[1], len(lost(world))] == [True, True, 2]
+
+
 def test_a_trainer_deleted_while_the_gang_is_starting_is_made_again_and_told(world: Any) -> None:
     world.settle()
     world.settle()
