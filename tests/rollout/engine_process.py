@@ -66,13 +66,29 @@ class Host:
         finally:
             vllm_weight_transfer.repack_head = repack
 
-    def load_damaged(self, weights: Any, *, version: int, announced: int, flip: bool) -> None:
+    def load_damaged(self, weights: Any, *, version: int, announced: Any, flip: bool) -> None:
         """A push of `weights`, of which the trainer said that they are `announced`, with a byte flipped on the way."""
         with shared_offer(dict(weights), version=version, dtype=torch.float32) as offer:
             if flip:
                 (byte,) = os.pread(offer.descriptor, 1, 0)
                 os.pwrite(offer.descriptor, bytes([byte ^ 1]), 0)
-            self.engine._take(offer, version=version, tensors=announced)
+            self.engine._take(offer, {name: list(tensor.shape) for name, tensor in announced}, version=version)
+
+    def push(self, parts: Any, *, version: int) -> None:
+        """As vLLM's trainer-side engines do it: start, parts, finish."""
+        engine = self.engine
+        engine.start_weight_update()
+        for part in parts:
+            with shared_offer(dict(part), version=version, dtype=torch.float32) as offer:
+                names, shapes = [name for name, _ in part], [list(tensor.shape) for _, tensor in part]
+                engine.update_weights({"offer": offer, "version": version, "names": names, "shapes": shapes})
+        engine.finish_weight_update()
+
+    def is_a_client(self) -> bool:
+        """Of vLLM's trainer-side engines."""
+        from vllm.distributed.weight_transfer.base import VLLMWeightSyncClient
+
+        return isinstance(self.engine, VLLMWeightSyncClient)
 
     def requests_in_vllm(self) -> int:
         return int(self.engine._engine.get_num_unfinished_requests())

@@ -87,6 +87,12 @@ def test_heads_without_a_kernel_on_a_cpu_are_refused_by_name(engine_process, mak
         engine_process.start(str(tmp_path), tokenizer, stop_token_ids=[end_token], max_sequences=4)
 
 
+def test_weights_from_other_gpus_are_refused_on_a_cpu(engine_process, make_model, tokenizer, end_token, tmp_path):
+    make_model("qwen2-tied").save_pretrained(tmp_path)
+    with pytest.raises(RolloutError, match="weights cannot come by nccl on a CPU"):
+        engine_process.start(str(tmp_path), tokenizer, stop_token_ids=[end_token], max_sequences=4, transfer="nccl")
+
+
 def test_more_prompt_tokens_than_one_pass_reads_are_sampled_all_the_same(
     engine_process, make_model, make_prompts, tokenizer, end_token, tmp_path
 ):
@@ -219,9 +225,9 @@ def test_the_canary_sees_a_tied_head_that_kept_its_old_weights(fresh, family, ma
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"tensors": -1, "announced": 0, "flip": False}, "were announced, and"),
-        ({"tensors": -1, "announced": -1, "flip": False}, "found no weights of version 7 for 1 parameters"),
-        ({"tensors": None, "announced": 0, "flip": True}, "'model.embed_tokens.weight' of version 7 was damaged on its way"),
+        ({"came": -1, "announced": None, "flip": False}, "were announced, and"),
+        ({"came": -1, "announced": -1, "flip": False}, "found no weights of version 7 for 1 parameters"),
+        ({"came": None, "announced": None, "flip": True}, "'model.embed_tokens.weight' of version 7 was damaged on its way"),
     ],
     ids=["tensors-lost", "announced-without-it", "byte-flipped"],
 )
@@ -231,12 +237,39 @@ def test_a_push_that_does_not_arrive_whole_is_named_and_a_good_one_heals_it(
     model = make_model(family, seed=1)
     weights = weights_of(model)
     with pytest.raises(WeightLoadError, match=message):
-        fresh.load_damaged(weights[: fault["tensors"]], version=7, announced=len(weights) + fault["announced"], flip=fault["flip"])
+        fresh.load_damaged(weights[: fault["came"]], version=7, announced=weights[: fault["announced"]], flip=fault["flip"])
     assert fresh.weight_version() == 0
     with pytest.raises(RolloutError, match="no usable weights: it did not take those of version 7"):
         fresh.sample(make_prompts((4,)), responses_per_prompt=1, setting=setting())
     fresh.load(weights, version=8)
     assert worst_gap(fresh, model, make_prompts(RAGGED), plain_logprobs, 1.0) <= LOGPROB_BOUND
+
+
+def test_a_push_through_the_interface_of_vllms_trainers_counts_once_it_is_adopted(fresh, family, make_model, make_prompts, plain_logprobs):
+    """NCCL and IPC speak to the engine in these calls; here the bytes come in host memory."""
+    assert fresh.is_a_client()
+    model, prompts = make_model(family, seed=1), make_prompts(RAGGED)
+    weights = weights_of(model)
+    fresh.push([weights], version=5)
+    with pytest.raises(RolloutError, match="a push came and was not adopted"):
+        fresh.sample(prompts, responses_per_prompt=1, setting=setting())
+    fresh.adopt(dict(weights), version=5)
+    assert fresh.weight_version() == 5
+    assert worst_gap(fresh, model, prompts, plain_logprobs, 1.0) <= LOGPROB_BOUND
+
+
+def test_a_push_through_that_interface_must_be_announced_in_full(fresh, family, make_model, make_prompts):
+    weights = weights_of(make_model(family, seed=1))
+    with pytest.raises(WeightLoadError, match="'strange' is unknown to the engine's model"):
+        fresh.push([[("strange", torch.zeros(2))]], version=5)
+    with pytest.raises(RolloutError, match="a push of weights did not finish"):
+        fresh.sample(make_prompts((4,)), responses_per_prompt=1, setting=setting())
+    with pytest.raises(WeightLoadError, match="no whole push came that version 5 could be"):
+        fresh.adopt(dict(weights), version=5)
+    with pytest.raises(WeightLoadError, match=f"the push ended with {len(weights)} of {len(weights)} weights missing"):
+        fresh.push([], version=5)
+    fresh.load(weights, version=6)
+    assert fresh.weight_version() == 6
 
 
 def test_what_a_task_draws_does_not_depend_on_who_else_is_in_hand(fresh, make_prompts):
@@ -292,6 +325,8 @@ def test_a_sleeping_engine_gives_its_cache_back_and_samples_again_after_wake_and
         assert fresh.cache_bytes() == 0
         with pytest.raises(RolloutError, match="no usable weights: it sleeps"):
             fresh.sample(prompts, responses_per_prompt=1, setting=setting())
+        with pytest.raises(RolloutError, match="the engine sleeps; wake it"):
+            fresh.load(weights_of(model), version=3)
         fresh.wake()
         assert fresh.cache_bytes() == before
         with pytest.raises(RolloutError, match="no usable weights: it slept"):

@@ -21,7 +21,8 @@ from reasonrl.rollout.request_check import check_request
 from reasonrl.rollout.response_text import response_texts
 from reasonrl.rollout.task import RolloutTask, TaskOutcome, completed
 from reasonrl.rollout.vllm_requests import VllmRequests
-from reasonrl.rollout.vllm_start import VllmSettings, import_vllm, shut_down, start_engine
+from reasonrl.rollout.vllm_start import TRANSFER_BACKEND, VllmSettings, import_vllm, shut_down, start_engine
+from reasonrl.rollout.weight_announcement import WeightAnnouncement
 from reasonrl.rollout.weight_canary import WeightCanary
 from reasonrl.rollout.weight_check import checked_weights
 from reasonrl.rollout.weight_offer import LocalOffer, WeightOffer, shared_offer
@@ -42,8 +43,11 @@ class VllmEngine:
     but the configuration, and `load` must come before the first task. `can_sleep` must be set for `sleep` to give a GPU's memory back.
     The probe (see `load`) follows the first load, every load after one that failed, and every `probe_every`-th.
 
+    `transfer` names vLLM's weight-transfer backend: ours, through host memory, or "nccl" or "ipc" from the trainers' GPUs. The latter
+    come from vLLM's trainer-side engines, to which this one is a `VLLMWeightSyncClient`; `adopt` follows each push, and `load` is refused.
+
     Sets vLLM's environment variables for this process where the user has not. Raises RolloutError when vLLM is not installed, or when it
-    cannot do here what is asked. More than one GPU, sleep on a GPU and loads into one have not been run.
+    cannot do here what is asked. All of this has been run on CPUs only: nothing on a GPU, neither "nccl" nor "ipc", is proven.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class VllmEngine:
         random_weights: bool = False,
         can_sleep: bool = False,
         probe_every: int = PROBE_EVERY,
+        transfer: str = TRANSFER_BACKEND,
     ) -> None:
         vllm = import_vllm()
         settings = VllmSettings(
@@ -73,6 +78,7 @@ class VllmEngine:
             tensor_parallel=tensor_parallel,
             random_weights=random_weights,
             can_sleep=can_sleep,
+            transfer=transfer,
         )
         self._vllm = vllm
         self._dtype = dtype
@@ -81,6 +87,8 @@ class VllmEngine:
         self._in_process = tensor_parallel == 1
         self._on_cpu: bool = vllm.platforms.current_platform.is_cpu()
         self._canary = WeightCanary(directory)
+        self._announced = WeightAnnouncement(expected=self._canary.expected, aliases=self._canary.aliases)
+        self._transfer = transfer
         self._owns_process_group = not torch.distributed.is_initialized()
         self._engine: Any = start_engine(vllm, settings)
         self._context_tokens: int = self._engine.model_config.max_model_len
@@ -88,6 +96,7 @@ class VllmEngine:
         self._version = 0
         self._probe_every = probe_every
         self._loads_to_probe = 1
+        self._pushed = False
         self._cache_sizes: list[list[int]] | None = None
         self._unusable: str | None = "it started with random ones" if random_weights else None
 
@@ -150,22 +159,55 @@ class VllmEngine:
         over the offered tensors. When they differ, or when the offer did not arrive whole, WeightLoadError is raised and the
         engine refuses to sample until a load succeeds: vLLM overwrites its weights as it reads, so there is nothing to go back to.
         """
-        if self.unfinished():
-            raise RolloutError(f"weights cannot be loaded with {self.unfinished()} tasks in hand")
+        if self._transfer != TRANSFER_BACKEND:
+            raise RolloutError(f"this engine takes its weights by {self._transfer}, from the trainers' GPUs, and by no other way")
         offered = checked_weights(weights, expected=self._canary.expected, aliases=self._canary.aliases)
-        if self._unusable is not None:
-            self._call("clear_cache")
-            self._loads_to_probe = 1
-        self._unusable = f"the load of version {version} did not finish"
+        self._before_push()
         self._push(offered, version=version)
+        self.adopt(offered, version=version)
+
+    def adopt(self, weights: Mapping[str, torch.Tensor] | None, *, version: int) -> None:
+        """Takes weights that were pushed into the engine for those of `version`: what vLLM remembers of the old ones is dropped, and the
+        probe follows when it is due and `weights` holds the tensors that were pushed. Raises WeightLoadError as `load` does, and when no
+        whole push came."""
+        if not self._pushed:
+            raise WeightLoadError(f"no whole push came that version {version} could be")
+        self._pushed = False
         if not self._engine.reset_prefix_cache():
             self._fail(version, "vLLM would not drop its prefix cache, requests are still running in it")
         self._loads_to_probe -= 1
-        if self._loads_to_probe <= 0:
-            self._probe(offered, version=version)
+        if self._loads_to_probe <= 0 and weights is not None:
+            self._probe(weights, version=version)
             self._loads_to_probe = self._probe_every
         self._unusable = None
         self._version = version
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Meets the trainer, for the backends that must."""
+        self._engine.collective_rpc("init_weight_transfer_engine", args=(init_info,))
+
+    def start_weight_update(self) -> None:
+        self._before_push()
+        self._announced.clear()
+        self._engine.collective_rpc("start_weight_update")
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        """Takes part of a push, of which `update_info` gives names and shapes. Raises WeightLoadError, which ends the push, for
+        tensors that are unknown, of another shape, or announced before."""
+        try:
+            self._announced.add(update_info["names"], update_info["shapes"])
+        except WeightLoadError:
+            # vLLM begins no other push before this one was ended.
+            self._engine.collective_rpc("finish_weight_update")
+            raise
+        self._engine.collective_rpc("update_weights", args=(update_info,))
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """Ends a push. Raises WeightLoadError when it was not complete; the engine is then of no use until one is."""
+        self._engine.collective_rpc("finish_weight_update")
+        self._announced.check_complete()
+        self._pushed = True
+        self._unusable = "a push came and was not adopted"
 
     def sleep(self) -> None:
         """Gives back the memory of the cache, and on a GPU that of the weights too (vLLM's level 2, which has not been run)."""
@@ -197,15 +239,28 @@ class VllmEngine:
         shut_down(self._vllm, self._engine, owns_process_group=self._owns_process_group)
         del self._engine
 
+    def _before_push(self) -> None:
+        if self.unfinished():
+            raise RolloutError(f"weights cannot be loaded with {self.unfinished()} tasks in hand")
+        if self._cache_sizes is not None:
+            raise RolloutError("the engine sleeps; wake it before weights are loaded")
+        self._pushed = False
+        if self._unusable is not None:
+            self._call("clear_cache")
+            self._loads_to_probe = 1
+        self._unusable = "a push of weights did not finish"
+
     def _push(self, offered: Mapping[str, torch.Tensor], *, version: int) -> None:
+        shapes = {name: list(tensor.shape) for name, tensor in offered.items()}
         if self._in_process:
-            self._take(LocalOffer(version=version, tensors=offered), version=version, tensors=len(offered))
+            self._take(LocalOffer(version=version, tensors=offered), shapes, version=version)
         else:
             with shared_offer(offered, version=version, dtype=self._dtype) as offer:
-                self._take(offer, version=version, tensors=len(offered))
+                self._take(offer, shapes, version=version)
+        self._pushed = True
 
-    def _take(self, offer: WeightOffer, *, version: int, tensors: int) -> None:
-        for reason in self._call("take_weights", offer, version, tensors):
+    def _take(self, offer: WeightOffer, shapes: Mapping[str, list[int]], *, version: int) -> None:
+        for reason in self._call("take_weights", offer, version, [*shapes], [*shapes.values()]):
             if reason is not None:
                 self._fail(version, reason)
 

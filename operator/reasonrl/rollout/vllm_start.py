@@ -48,6 +48,7 @@ class VllmSettings:
     tensor_parallel: int
     random_weights: bool
     can_sleep: bool
+    transfer: str
 
 
 def import_vllm() -> Any:
@@ -79,6 +80,8 @@ def start_engine(vllm: Any, settings: VllmSettings) -> Any:
     if on_cpu:
         # A prompt read in pieces winds its request's random generator back, which generators on a CPU cannot do: vLLM 0.32 fails.
         options["enable_chunked_prefill"] = False
+        if settings.transfer != TRANSFER_BACKEND:
+            raise RolloutError(f"weights cannot come by {settings.transfer} on a CPU: it takes a GPU on both sides")
     else:
         options["enable_sleep_mode"] = settings.can_sleep
     if on_cpu or settings.key_value_cache_bytes is not None:
@@ -99,7 +102,7 @@ def start_engine(vllm: Any, settings: VllmSettings) -> Any:
         logprobs_mode="processed_logprobs",
         disable_log_stats=True,
         worker_extension_cls=_EXTENSION,
-        weight_transfer_config={"backend": TRANSFER_BACKEND},
+        weight_transfer_config={"backend": settings.transfer},
         **options,
     )
     with _random_state_kept():

@@ -31,11 +31,12 @@ class OfferInitInfo(WeightTransferInitInfo):  # type: ignore[misc]
 
 @dataclass
 class OfferUpdateInfo(WeightTransferUpdateInfo):  # type: ignore[misc]
-    """An offer, and what must be in it: `tensors` tensors of version `version`."""
+    """An offer, and what must be in it: tensors of these names and shapes, of version `version`."""
 
     offer: WeightOffer
     version: int
-    tensors: int
+    names: list[str]
+    shapes: list[list[int]]
 
 
 class OfferTransferEngine(WeightTransferEngine):  # type: ignore[misc]
@@ -67,8 +68,12 @@ class OfferTransferEngine(WeightTransferEngine):  # type: ignore[misc]
             weights = offer.open()
         except PackedWeightsError as error:
             raise WeightLoadError(str(error)) from error
-        if len(weights) != update_info.tensors:
-            raise WeightLoadError(f"{update_info.tensors} tensors of version {offer.version} were announced, and {len(weights)} came")
+        announced = dict(zip(update_info.names, update_info.shapes, strict=True))
+        if announced != {name: list(tensor.shape) for name, tensor in weights.items()}:
+            raise WeightLoadError(
+                f"{len(announced)} tensors of version {offer.version} were announced, and {len(weights)} came; "
+                f"the first that is not as announced is {_first_difference(announced, weights)!r}"
+            )
         # Before the model is taken apart: while it is, a tied head counts as a parameter of its own.
         needed = {name for name, _ in self.model.named_parameters()}
         initialize_layerwise_reload(self.model)
@@ -89,6 +94,11 @@ class OfferTransferEngine(WeightTransferEngine):  # type: ignore[misc]
         empty = sorted(needed - filled) if filled is not None else []
         if empty:
             raise WeightLoadError(f"vLLM's model found no weights of version {version} for {len(empty)} parameters: {', '.join(empty[:5])}")
+
+
+def _first_difference(announced: Mapping[str, list[int]], weights: Mapping[str, Tensor]) -> str:
+    came = {name: list(tensor.shape) for name, tensor in weights.items()}
+    return next(name for name in [*announced, *came] if announced.get(name) != came.get(name))
 
 
 def repack_head(model: Any) -> None:

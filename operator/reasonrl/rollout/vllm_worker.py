@@ -29,11 +29,11 @@ class WorkerExtension:
     """Named to vLLM so that it imports this module. Adds nothing to the worker itself."""
 
 
-def take_weights(worker: Any, offer: WeightOffer, version: int, tensors: int) -> str | None:
+def take_weights(worker: Any, offer: WeightOffer, version: int, names: list[str], shapes: list[list[int]]) -> str | None:
     """One push through vLLM's interface. Returns why it failed, None when it did not."""
     worker.start_weight_update()
     try:
-        worker.update_weights({"offer": offer, "version": version, "tensors": tensors})
+        worker.update_weights({"offer": offer, "version": version, "names": names, "shapes": shapes})
     except WeightLoadError as error:
         return str(error)
     worker.finish_weight_update()
