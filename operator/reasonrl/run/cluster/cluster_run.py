@@ -3,6 +3,7 @@ in and speaks."""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from contextlib import ExitStack
@@ -11,6 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from reasonrl.api.job import ReasoningRLJob
+from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY
+from reasonrl.run.checkpoint_store import CheckpointStore
 from reasonrl.run.cluster.cluster_parts import ClusterParts
 from reasonrl.run.cluster.fleet_telemetry import FleetTelemetry
 from reasonrl.run.cluster.pod_environment import PodEnvironment
@@ -19,6 +22,7 @@ from reasonrl.run.cluster.ray_connection import ray_connection
 from reasonrl.run.not_finite import OPERATOR_SECONDS
 from reasonrl.run.run_job import OperatorWords, RunResult, run_job
 from reasonrl.run.status.board import RunStatusBoard, status_body
+from reasonrl.run.status.last_known import show_last_known
 from reasonrl.run.status.server import StatusServer, any_address, status_application
 from reasonrl.run.status.stall_watchdog import StallWatchdog
 from reasonrl.run.status.vital_signs import vital_signs
@@ -26,6 +30,8 @@ from reasonrl.run.stop_request import StopRequest
 from reasonrl.run.telemetry.prometheus_metrics import RunMetrics
 from reasonrl.run.telemetry.run_view import phase_plans
 from reasonrl.run.telemetry.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
 
 IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
 """Kubernetes sets it in every container."""
@@ -38,6 +44,7 @@ def run_across_pods(job: ReasoningRLJob, *, pod: PodEnvironment, config: Path, c
     Raises what `run_job` raises, and ClusterStartError, RankLostError and EnginesLostError, after which the pods start again.
     """
     board, metrics = RunStatusBoard(job), RunMetrics()
+    show_last_known(board, CheckpointStore(pod.output / CHECKPOINTS_DIRECTORY, warn=logger.warning))
     telemetry = Telemetry(
         pod.output,
         job_name=job.metadata.name,
