@@ -91,4 +91,4 @@ def _outline(node: FieldNode, *, indent: str) -> Iterator[str]:
 def _wrapped(text: str, *, indent: str) -> list[str]:
     import textwrap
 
-    return textwrap.wrap(" ".join(text.split()), width=100, initial_indent=indent, subsequent_indent=indent)
+    return textwrap.wrap(" ".join(text.split()), width=100, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
