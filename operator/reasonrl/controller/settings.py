@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Literal
 
 from reasonrl.api.names import Role
@@ -20,7 +21,7 @@ Gang = Literal["None", "Kueue", "Volcano", "Coscheduling"]
 class Platform:
     """What the operator's installation adds to every job. `image` is that of jobs which name none."""
 
-    image: str = "reasonrl/runtime:0.2"
+    image: str = f"reasonrl/runtime:{version('reasonrl')}"
     cluster_domain: str = "cluster.local"
     volcano_scheduler: str = "volcano"
     coscheduler: str = "scheduler-plugins-scheduler"
