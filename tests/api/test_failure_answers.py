@@ -27,6 +27,7 @@ def test_every_stage_has_a_deadline_of_its_own(stage: Stage) -> None:
     [
         ("nan", "NotFinite"),
         ("klExplosion", "KLExplosion"),
+        ("repetition", "Repetition"),
         ("rewardCollapse", "RewardCollapse"),
         ("entropyCollapse", "EntropyCollapse"),
         ("lengthHacking", "LengthHacking"),
@@ -41,4 +42,4 @@ def test_every_declared_action_belongs_to_one_signal_of_the_run(field: str, sign
 
 def test_nothing_is_done_by_default_nor_about_a_signal_without_a_field() -> None:
     assert {health_action(FailurePolicySpec(), signal) for signal in (*SIGNALS, "SomethingNew")} == {"none"}
-    assert len(OnUnhealthySpec.model_fields) == 5
+    assert len(OnUnhealthySpec.model_fields) == 6

@@ -105,6 +105,11 @@ def test_a_healthy_run_has_no_warnings_at_any_step() -> None:
             "loss is nan, gradient norm is inf",
         ),
         (
+            "Repetition",
+            lambda step: {"repetitive_share": 0.3 if late(step) else 0.05},
+            "30% of the responses of 10 steps repeat themselves, after 5% before",
+        ),
+        (
             "LengthHacking",
             lambda step: {"response_length_mean": 80.0, "completed_share": 0.6, "accuracy": 0.45} if late(step) else {},
             "from 50 to 80 tokens while the completed share falls from 90% to 60%",

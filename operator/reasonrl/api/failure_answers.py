@@ -38,5 +38,6 @@ def health_action(policy: FailurePolicySpec, signal: str) -> Action:
         "RewardCollapse": declared.reward_collapse,
         "EntropyCollapse": declared.entropy_collapse,
         "LengthHacking": declared.length_hacking,
+        "Repetition": declared.repetition,
     }
     return _ACTIONS[by_signal.get(signal, "None")]

@@ -36,6 +36,7 @@ class OnUnhealthySpec(ContractModel):
     length_hacking: UnhealthyAction = Field(
         default="None", description="Responses grow and finish less often, while accuracy does not rise (STILL-3 §4.2)."
     )
+    repetition: UnhealthyAction = Field(default="None", description="Many responses loop or repeat their own paragraphs.")
 
 
 class StallDeadlines(ContractModel):

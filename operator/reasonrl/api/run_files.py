@@ -79,6 +79,16 @@ class StepMetrics(_Record):
     staleness_max: int = Field(description="Oldest weights that a response of this step was sampled with, in steps.")
     reflection_share: dict[str, float] = Field(description="Share of responses with at least one keyword, by category.")
     reflection_per_1000_tokens: dict[str, float]
+    repetitive_share: float | None = Field(
+        default=None, description="Share of responses that end in a loop, or most of whose paragraphs stood in them before."
+    )
+    duplicate_paragraphs: float | None = Field(default=None, description="Paragraphs that stood in the response before, a response.")
+    repeated_ngrams: float | None = Field(
+        default=None, description="Share of a response's 4-grams of tokens that it had already; mean over responses."
+    )
+    distinct_ngrams: float | None = Field(
+        default=None, description="Share of different 4-grams of tokens among all responses to a question; mean over questions."
+    )
     prompt_tokens: int
     response_tokens: int
     tokens_per_second: float = Field(description="Response tokens a second, over the whole step.")

@@ -6,7 +6,7 @@ Each is a plain value: what it is called, its unit, and how to read it from the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,6 +98,17 @@ def _learning(steps: Sequence[StepMetrics]) -> Iterable[Curves]:
     )
     if any(step.kept_responses < step.responses for step in steps):
         yield Curves(
+            id="selection",
+            section=LEARNING,
+            title="Left by each rule",
+            unit="share of responses",
+            caption="Responses in the gradient after each selection rule, in order; those without a reward leave first.",
+            format=PERCENT,
+            series=[
+                Series(name=name, value=_kept_share(name)) for name in _names(step.selection_kept for step in steps) if name != "unscored"
+            ],
+        )
+        yield Curves(
             id="kept",
             section=LEARNING,
             title="Responses in the gradient",
@@ -105,6 +116,20 @@ def _learning(steps: Sequence[StepMetrics]) -> Iterable[Curves]:
             caption="What selection and scoring left over.",
             format=PERCENT,
             series=[Series(name="kept", value=lambda step: step.kept_responses / step.responses if step.responses else None)],
+        )
+
+    if any(step.refills for step in steps):
+        yield Curves(
+            id="refills",
+            section=LEARNING,
+            title="Questions sampled again",
+            unit="questions",
+            caption="Replaced: taught nothing, and others were sampled in their place. Empty: still lacking after the last refill.",
+            format=TOKENS,
+            series=[
+                Series(name="replaced", value=lambda step: step.replaced_questions),
+                Series(name="empty", value=lambda step: step.empty_questions),
+            ],
         )
 
 
@@ -149,6 +174,18 @@ def _length() -> Iterable[Curves]:
             Series(name="truncated", value=lambda step: step.truncated_share),
         ],
     )
+    yield Curves(
+        id="repetition",
+        section=LENGTH,
+        title="Responses that repeat themselves",
+        unit="share",
+        caption="Repetitive: ends in a loop, or most paragraphs stood in it before. Repeated 4-grams: of tokens, within a response.",
+        format=PERCENT,
+        series=[
+            Series(name="repetitive responses", value=lambda step: step.repetitive_share),
+            Series(name="repeated 4-grams", value=lambda step: step.repeated_ngrams),
+        ],
+    )
 
 
 def _policy(steps: Sequence[StepMetrics]) -> Iterable[Curves]:
@@ -176,6 +213,15 @@ def _policy(steps: Sequence[StepMetrics]) -> Iterable[Curves]:
         unit="nats a token",
         caption="A fall towards zero ends exploration.",
         series=[Series(name="entropy", value=lambda step: step.entropy)],
+    )
+    yield Curves(
+        id="distinct-ngrams",
+        section=POLICY,
+        title="Distinct 4-grams",
+        unit="share of 4-grams",
+        caption="Different 4-grams of tokens among all responses to a question. A fall: the policy writes one answer many times.",
+        format=PERCENT,
+        series=[Series(name="distinct", value=lambda step: step.distinct_ngrams)],
     )
     yield Curves(
         id="gradient-norm",
@@ -279,6 +325,14 @@ def _failed_share(step: StepMetrics) -> float | None:
     return (attempts - step.outcomes.get("value", 0)) / attempts if attempts else None
 
 
+def _kept_share(rule: str) -> Callable[[StepMetrics], float | None]:
+    def value(step: StepMetrics) -> float | None:
+        kept = step.selection_kept.get(rule)
+        return kept / step.responses if kept is not None and step.responses else None
+
+    return value
+
+
 def _entry(field: str, name: str) -> Callable[[StepMetrics], float | None]:
     def value(step: StepMetrics) -> float | None:
         entries: dict[str, float] = getattr(step, field)
@@ -287,5 +341,5 @@ def _entry(field: str, name: str) -> Callable[[StepMetrics], float | None]:
     return value
 
 
-def _names(entries: Iterable[dict[str, float]]) -> list[str]:
+def _names(entries: Iterable[Mapping[str, object]]) -> list[str]:
     return list(dict.fromkeys(name for each in entries for name in each))

@@ -32,6 +32,8 @@ KL_GROWTH = 5.0
 """KL explosion: recent k3 at least this multiple of the earlier …"""
 KL_FLOOR = 0.5
 """… and at least this many nats a token."""
+REPETITIVE = 0.1
+"""Repetition: this share of the recent responses, or more, repeat themselves."""
 DEAD_STEPS = 3
 """Signals of a step that can teach nothing speak after this many such steps in a row."""
 
@@ -179,6 +181,16 @@ def _without_contrast(metrics: StepMetrics) -> bool:
     return len(metrics.reward_components) == 1 and math.isclose(metrics.all_right_share + metrics.all_wrong_share, 1.0)
 
 
+def repetition(history: Sequence[StepMetrics], earlier: Sequence[StepMetrics]) -> Reading | None:
+    """Responses loop, or are mostly paragraphs that stood in them before."""
+    recent = _values(history[-RECENT:], lambda metrics: metrics.repetitive_share)
+    if len(recent) < RECENT:
+        return None
+    before = _values(earlier, lambda metrics: metrics.repetitive_share)
+    since = f", after {_mean(before):.0%} before" if before else ""
+    return Reading(_mean(recent) / REPETITIVE, f"{_mean(recent):.0%} of the responses of {RECENT} steps repeat themselves{since}.")
+
+
 SIGNALS: Mapping[str, Signal] = {
     "NotFinite": not_finite,
     "LengthHacking": length_hacking,
@@ -186,6 +198,7 @@ SIGNALS: Mapping[str, Signal] = {
     "EntropyCollapse": entropy_collapse,
     "KLExplosion": kl_explosion,
     "AllTruncated": all_truncated,
+    "Repetition": repetition,
     "ZeroAdvantage": zero_advantage,
 }
 

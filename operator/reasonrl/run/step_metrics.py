@@ -13,6 +13,7 @@ from reasonrl.api.setting import StepSetting
 from reasonrl.rl.length_statistics import length_statistics
 from reasonrl.rl.records import GradedGroup, Outcome
 from reasonrl.rl.reflection import reflection_statistics
+from reasonrl.rl.repetition import repetition_statistics
 from reasonrl.run.learning_batch import LearningBatch
 from reasonrl.train.protocol import UpdateStats
 
@@ -41,6 +42,9 @@ def step_metrics(result: StepResult) -> StepMetrics:
     rewards = [grade.reward for grade in grades if grade.reward is not None]
     response_tokens = sum(int(response.tokens.numel()) for response in responses)
     reflection = reflection_statistics([response.text for response in responses], response_tokens=response_tokens)
+    repetition = repetition_statistics(
+        [[(response.tokens.cpu().numpy(), response.text) for response in each.group.responses] for each in result.graded]
+    )
     learnt = stats.tokens > 0
     return StepMetrics(
         step=result.step,
@@ -89,6 +93,10 @@ def step_metrics(result: StepResult) -> StepMetrics:
         staleness_max=max(result.step - response.weight_version for response in responses),
         reflection_share=reflection.share,
         reflection_per_1000_tokens=reflection.per_1000_tokens,
+        repetitive_share=repetition.repetitive_share,
+        duplicate_paragraphs=repetition.duplicate_paragraphs,
+        repeated_ngrams=repetition.repeated_ngrams,
+        distinct_ngrams=repetition.distinct_ngrams,
         prompt_tokens=sum(len(each.group.prompt.tokens) for each in result.graded),
         response_tokens=response_tokens,
         tokens_per_second=response_tokens / result.seconds["total"],

@@ -51,6 +51,8 @@ def _step(step: int, **changes: object) -> StepMetrics:
         "staleness_max": 0,
         "reflection_share": {"verification": 0.1},
         "reflection_per_1000_tokens": {"verification": 2.0},
+        "selection_kept": {"unscored": 8},
+        "selection_dropped": {"unscored": 0},
         "prompt_tokens": 320,
         "response_tokens": 800,
         "tokens_per_second": 400.0,

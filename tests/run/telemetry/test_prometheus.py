@@ -72,6 +72,29 @@ def test_counters_and_histograms_add_up_over_steps(metrics, step):
             assert inside == 3 * sum(value <= 2**power for value in values)
 
 
+def test_what_selection_kept_and_what_was_repeated_is_told(metrics, step):
+    told = {
+        "selection_kept": {"unscored": 8, "overlengthMask": 5},
+        "selection_dropped": {"unscored": 0, "overlengthMask": 3},
+        "refills": 2,
+        "replaced_questions": 3,
+        "empty_questions": 1,
+        "skipped_updates": 1,
+        "repetitive_share": 0.25,
+        "distinct_ngrams": 0.5,
+    }
+    metrics.record(step(0, **told))
+    metrics.record(step(1, **told))
+    found = _samples(generate_latest(metrics).decode())
+    assert found[("reasonrl_selection_kept_responses", (("rule", "overlengthMask"),))] == 5
+    assert found[("reasonrl_selection_dropped_responses_total", (("rule", "overlengthMask"),))] == 6
+    totals = {"refills": 4, "replaced_questions": 6, "skipped_updates": 2}
+    assert {name: found[(f"reasonrl_{name}_total", ())] for name in totals} == totals
+    now = {"empty_questions": 1, "repetitive_responses_ratio": 0.25, "distinct_ngrams_ratio": 0.5}
+    assert {name: found[(f"reasonrl_{name}", ())] for name in now} == now
+    assert math.isnan(found[("reasonrl_repeated_ngrams_ratio", ())])
+
+
 def test_what_a_step_could_not_measure_is_not_the_value_of_the_step_before(metrics, step):
     metrics.record(step(0))
     metrics.record(step(1, reward_mean=None, kl_k1=None, kl_k2=None, kl_k3=None, reward_components={"answer": 0.5}))

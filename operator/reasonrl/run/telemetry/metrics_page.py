@@ -20,6 +20,7 @@ _LABELS = {
     "type": "`prompt` or `response`",
     "estimator": "`k1`, `k2` or `k3`",
     "category": "a category of reflection keywords",
+    "rule": "`unscored` (no reward), or a selection rule of the job by its type, in order",
     "stage": "`rollout`, `grade`, `reference`, `update`, `weight_sync`, `checkpoint`, `evaluation` or `total`",
     "reason": "the reason of an event, such as `PhaseEntered` or `CheckpointSaved`",
     "benchmark": "a benchmark of the job by its name",

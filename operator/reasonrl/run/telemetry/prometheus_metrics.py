@@ -71,6 +71,14 @@ DEFINITIONS = (
     Definition("reasonrl_group_all_wrong_ratio", "gauge", "Share of the last step's groups in which no response is right."),
     Definition("reasonrl_responses", "counter", "Responses sampled for training."),
     Definition("reasonrl_kept_responses", "counter", "Responses that took part in the gradient."),
+    Definition(
+        "reasonrl_selection_kept_responses", "gauge", "Responses of the last step in the gradient after each selection rule.", ("rule",)
+    ),
+    Definition("reasonrl_selection_dropped_responses", "counter", "Responses that a selection rule took out of the gradient.", ("rule",)),
+    Definition("reasonrl_empty_questions", "gauge", "Questions of the last step's batch without a response in the gradient."),
+    Definition("reasonrl_refills", "counter", "Times that a step sampled new questions in place of those that taught nothing."),
+    Definition("reasonrl_replaced_questions", "counter", "Questions that taught nothing and were replaced by new ones."),
+    Definition("reasonrl_skipped_updates", "counter", "Optimizer updates left out because nothing was left to learn from."),
     Definition("reasonrl_tokens", "counter", "Tokens of training prompts and responses.", ("type",)),
     Definition("reasonrl_tokens_per_second", "gauge", "Response tokens a second over the whole last step."),
     Definition("reasonrl_kl_nats", "gauge", "KL from policy to reference by estimator: k1, k2, k3.", ("estimator",)),
@@ -92,6 +100,10 @@ DEFINITIONS = (
     ),
     Definition("reasonrl_reflection_responses_ratio", "gauge", "Share of responses with a reflection keyword, by category.", ("category",)),
     Definition("reasonrl_reflection_keywords_per_token", "gauge", "Reflection keywords per response token, by category.", ("category",)),
+    Definition("reasonrl_repetitive_responses_ratio", "gauge", "Share of the last step's responses that loop or repeat their paragraphs."),
+    Definition("reasonrl_duplicate_paragraphs", "gauge", "Paragraphs that stood in the response before, a response, in the last step."),
+    Definition("reasonrl_repeated_ngrams_ratio", "gauge", "Share of a response's 4-grams of tokens that it had already."),
+    Definition("reasonrl_distinct_ngrams_ratio", "gauge", "Share of different 4-grams of tokens among the responses to a question."),
     Definition("reasonrl_stage_seconds", "summary", "Seconds of each stage of a step; total is the whole step.", ("stage",)),
     Definition("reasonrl_weight_sync_seconds", "histogram", "Seconds to hand new weights to the rollout engines.", (), SYNC_BUCKETS),
     Definition("reasonrl_weight_sync_bytes", "gauge", "Size of the weights that were handed to each engine last."),
@@ -219,7 +231,18 @@ class RunMetrics:
             sampler_gap_nats=step.sampler_gap_mean,
             sampler_gap_max_nats=step.sampler_gap_max,
             staleness_steps=step.staleness_max,
+            repetitive_responses_ratio=step.repetitive_share,
+            duplicate_paragraphs=step.duplicate_paragraphs,
+            repeated_ngrams_ratio=step.repeated_ngrams,
+            distinct_ngrams_ratio=step.distinct_ngrams,
+            empty_questions=step.empty_questions,
         )
+        self._set_each("selection_kept_responses", step.selection_kept)
+        for rule, dropped in step.selection_dropped.items():
+            self._counters["reasonrl_selection_dropped_responses"].labels(rule).inc(dropped)
+        self._counters["reasonrl_refills"].inc(step.refills)
+        self._counters["reasonrl_replaced_questions"].inc(step.replaced_questions)
+        self._counters["reasonrl_skipped_updates"].inc(step.skipped_updates)
         phase = self._gauges["reasonrl_phase_info"]
         phase.clear()
         phase.labels(step.phase, str(step.phase_index), str(step.max_response_tokens)).set(1)
