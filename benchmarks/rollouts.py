@@ -6,9 +6,13 @@ medians are compared. A round samples 32 groups of 8 responses of at most 96 tok
 not asked for log-probs. vLLM is given the same requests as our engine around it: a seed each, the sampled token's log-prob.
 *vllm-fleet* is a fleet with that one engine in its process, *vllm-ray* with that one engine in another, as in a run across pods.
 
+Tokens a second of CPU time are of all threads of the contender's process (for *vllm-ray* they would say nothing: its engine is
+elsewhere). They count on a machine that others share, with one thread: more than one spin while they wait.
+
 Weight sync is the time of one `load` of every parameter, against copying the same tensors one by one into storage of their shapes.
 
-    python benchmarks/rollouts.py [--quick] [--rounds 5] [--threads 2] [--contenders torch generate vllm-raw vllm ...] [--json PATH]
+    python benchmarks/rollouts.py [--quick] [--rounds 5] [--threads 2] [--shapes fixed ragged] [--json PATH]
+        [--contenders torch generate vllm-raw vllm vllm-fleet vllm-ray]
 """
 
 from __future__ import annotations
@@ -247,7 +251,7 @@ STARTS: dict[str, Callable[[str, Workload], tuple[Round, Load | None]]] = {
 
 
 def serve(address: str, contender: str, directory: str, workload: Workload, threads: int) -> None:
-    """A contender's process: answers each seed with (tokens, seconds), `load` with (load seconds, copy seconds), until `end`."""
+    """A contender's process: answers each seed with (tokens, seconds, seconds of CPU), `load` with (load, copy seconds), until `end`."""
     began = time.perf_counter()
     import torch
 
@@ -262,9 +266,9 @@ def serve(address: str, contender: str, directory: str, workload: Workload, thre
                 assert load is not None
                 parent.send(_time_loads(directory, load))
                 continue
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
             tokens = sample(order)
-            parent.send((tokens, time.perf_counter() - began))
+            parent.send((tokens, time.perf_counter() - began, time.process_time() - used))
         parent.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -292,6 +296,7 @@ class Contender:
     def __init__(self, name: str, directory: str, workload: Workload, threads: int) -> None:
         self.name = name
         self.rates: list[float] = []
+        self.thrift: list[float] = []
         self.seconds: list[float] = []
         address = str(Path(directory) / f"{name}-{time.monotonic_ns()}")
         order = json.dumps(
@@ -312,13 +317,15 @@ class Contender:
         return self._connection.recv()
 
     def round(self, seed: int) -> None:
-        tokens, seconds = self._ask(seed)
+        tokens, seconds, used = self._ask(seed)
         self.rates.append(tokens / seconds)
+        self.thrift.append(tokens / used)
         self.seconds.append(seconds)
 
     def end(self, sync: bool) -> dict[str, Any]:
         result = {
             "tokens_per_second": statistics.median(self.rates),
+            "tokens_per_cpu_second": statistics.median(self.thrift),
             "rounds": self.rates,
             "seconds": statistics.median(self.seconds),
             "start_seconds": self.facts["start_seconds"],
@@ -342,7 +349,19 @@ def measure(workload: Workload, names: Sequence[str], *, rounds: int, threads: i
 
 
 def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
-    heads = ("workload", "contender", "tok/s", "ours ÷ it", "it ÷ raw vLLM", "s a round", "start s", "peak MB", "load ms", "load ÷ copy")
+    heads = (
+        "workload",
+        "contender",
+        "tok/s",
+        "ours ÷ it",
+        "it ÷ raw vLLM",
+        "tok/CPU s",
+        "s a round",
+        "start s",
+        "peak MB",
+        "load ms",
+        "load ÷ copy",
+    )
     rows = [heads]
     for shape, by_name in results.items():
         ours, raw = (by_name.get(name, {}).get("tokens_per_second") for name in ("torch", "vllm-raw"))
@@ -354,6 +373,7 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
                     f"{one['tokens_per_second']:.0f}",
                     f"{ours / one['tokens_per_second']:.2f}" if ours else "",
                     f"{one['tokens_per_second'] / raw:.3f}" if raw and name.startswith("vllm") else "",
+                    "" if name == "vllm-ray" else f"{one['tokens_per_cpu_second']:.0f}",
                     f"{one['seconds']:.3f}",
                     f"{one['start_seconds']:.1f}",
                     f"{one['peak_megabytes']:.0f}",
@@ -371,6 +391,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--shapes", nargs="+", choices=("fixed", "ragged"), default=["fixed", "ragged"])
     parser.add_argument("--groups", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--json", type=Path, help="where to write every figure")
@@ -386,9 +407,9 @@ def main() -> None:
     if options.quick:
         options.rounds, fixed = 2, replace(fixed, groups=8, tokens=48)
     size = f"{fixed.rows} x {fixed.tokens}"
+    workloads = {"fixed": fixed, "ragged": replace(fixed, ends=END_TOKENS)}
     results = {
-        f"{size} {shape}": measure(workload, names, rounds=options.rounds, threads=options.threads)
-        for shape, workload in (("fixed", fixed), ("ragged", replace(fixed, ends=END_TOKENS)))
+        f"{size} {shape}": measure(workloads[shape], names, rounds=options.rounds, threads=options.threads) for shape in options.shapes
     }
     print(table(results))
     if options.json:
