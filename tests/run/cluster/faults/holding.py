@@ -1,7 +1,8 @@
 """Keeps a run in one stage for as long as it takes to strike, by means that anybody outside has: the gate in the reward, and SIGSTOP.
 
-A rank that is stopped before it is asked for an update keeps the run in `update`, stopped engines keep it in `rollout` and `weightSync`,
-and a rank stopped after it has published keeps it in `checkpoint`. What was stopped goes on when the strike is done, if it still lives.
+A rank that is stopped before it is asked for an update keeps the run in `update`, and engines stopped then keep it in `weightSync`.
+Rollouts and checkpoints take long enough to be caught by asking `/status` all the time: then engines, or the rank, are stopped, and where
+that was too late the next step is tried. What was stopped goes on when the strike is done, if it still lives.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from faults.run_processes import RunProcess, send
 from faults.run_under_fault import FaultError, RunUnderFault
 
 Stage = Literal["rollout", "grade", "update", "weightSync", "checkpoint"]
-_PUBLISH_SECONDS = 2.0
-"""For rank 0 to have put weights of a few hundred kilobytes into the object store while engines do not answer."""
+_SETTLE_SECONDS = 0.3
+"""For what was already under way, such as a step of an engine that had been asked before it was stopped."""
 _TRIES = 8
 
 
@@ -30,6 +31,8 @@ def held(run: RunUnderFault, stage: Stage) -> Iterator[None]:
     try:
         if stage == "rollout":
             _into_rollout(run, stopped)
+        elif stage == "checkpoint":
+            _into_checkpoint(run, stopped)
         elif stage != "grade":
             _into_work_of_the_rank(run, stage, stopped)
         yield
@@ -38,24 +41,40 @@ def held(run: RunUnderFault, stage: Stage) -> Iterator[None]:
 
 
 def _into_rollout(run: RunUnderFault, stopped: list[RunProcess]) -> None:
-    engines = run.processes.of("engine")
     for _ in range(_TRIES):
-        begins = _next_rollout(run)
+        begins, engines = _next_rollout(run), run.processes.of("engine")
         run.open_gate()
-        run.wait(begins, "in the next rollout")
-        run.close_gate()
-        _stop(engines, stopped)
-        time.sleep(0.2)
-        if run.stage() == "rollout":
+        run.wait(begins, "in the next rollout", look=0.0)
+        if _caught(run, "rollout", engines, stopped):
             return
-        _go_on(stopped)
-        run.wait_whole()
     raise FaultError(f"no rollout lasted long enough in {_TRIES} steps")
 
 
-def _into_work_of_the_rank(run: RunUnderFault, stage: Stage, stopped: list[RunProcess]) -> None:
-    if stage == "checkpoint":
+def _into_checkpoint(run: RunUnderFault, stopped: list[RunProcess]) -> None:
+    for _ in range(_TRIES):
         before_a_checkpoint(run)
+        ranks = run.processes.of("rank")
+        run.open_gate()
+        run.wait(lambda: run.stage() == "checkpoint", "in the checkpoint", look=0.0)
+        if _caught(run, "checkpoint", ranks, stopped):
+            return
+    raise FaultError(f"no checkpoint lasted long enough in {_TRIES} steps")
+
+
+def _caught(run: RunUnderFault, stage: Stage, processes: list[RunProcess], stopped: list[RunProcess]) -> bool:
+    """Whether stopping them kept the run where it was a moment ago. Where it was too late, the run is at the gate again."""
+    _stop(processes, stopped)
+    run.close_gate()
+    time.sleep(_SETTLE_SECONDS)
+    if run.stage() == stage:
+        return True
+    _go_on(stopped)
+    stopped.clear()
+    run.wait_whole()
+    return False
+
+
+def _into_work_of_the_rank(run: RunUnderFault, stage: Stage, stopped: list[RunProcess]) -> None:
     ranks, engines = run.processes.of("rank"), run.processes.of("engine")
     _stop(ranks, stopped)
     run.open_gate()
@@ -66,12 +85,7 @@ def _into_work_of_the_rank(run: RunUnderFault, stage: Stage, stopped: list[RunPr
     _stop(engines, stopped)
     _go_on(ranks)
     run.wait(lambda: run.stage() == "weightSync", "in the weight sync")
-    time.sleep(_PUBLISH_SECONDS)
-    if stage == "weightSync":
-        return
-    _stop(ranks, stopped)
-    _go_on(engines)
-    run.wait(lambda: run.stage() == "checkpoint", "in the checkpoint")
+    time.sleep(_SETTLE_SECONDS)
 
 
 def before_a_checkpoint(run: RunUnderFault) -> None:

@@ -120,7 +120,7 @@ class RunUnderFault:
 
     def wait_whole(self) -> None:
         """At the closed gate, with all engines in the fleet."""
-        self.wait(lambda: self.stage() == "grade" and self.live_engines() == ROLLOUT_PODS, "at the gate with all engines", look=0.1)
+        self.wait(lambda: self.stage() == "grade" and self.live_engines() == ROLLOUT_PODS, "at the gate with all engines", look=0.3)
         self.note_shared_memory()
 
     def next_step(self) -> Callable[[], bool]:
@@ -167,9 +167,7 @@ class RunUnderFault:
 
     def files_left(self) -> list[str]:
         """In /dev/shm and in the run's directory for temporary files."""
-        scratch = [
-            str(path.relative_to(self.temporary)) for path in self.temporary.rglob("*") if not path.is_dir() or not any(path.iterdir())
-        ]
+        scratch = [str(path.relative_to(self.temporary)) for path in self.temporary.rglob("*") if not path.is_dir()]
         return sorted([*scratch, *(str(path) for path in self._shared_memory if path.exists())])
 
     def destroy(self) -> None:
