@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from testbed.client import Client
 from testbed.cluster_job import ClusterJob, attempts
@@ -90,18 +92,42 @@ def test_a_deleted_child_comes_back_and_nothing_restarts(resource: str, name: st
     job.assert_settled(made=4)
 
 
-def test_a_name_that_somebody_else_has_is_waited_for(job: ClusterJob, api: Client) -> None:
-    container = {"name": "main", "image": "example.com/other"}
-    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "zero-trainer-1"}, "spec": {"containers": [container]}}
-    other = api.create(body, namespace=job.namespace)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "Pod", "metadata": {"name": "zero-trainer-1"}, "spec": {"containers": [{"name": "main", "image": "example.com/other"}]}},
+        {"kind": "Secret", "metadata": {"name": "zero-token"}, "stringData": {"token": "of somebody else"}},
+        {"kind": "ConfigMap", "metadata": {"name": "zero-config"}, "data": {"job.yaml": "of somebody else"}},
+    ],
+    ids=lambda body: body["kind"],
+)
+def test_a_name_that_somebody_else_has_is_waited_for(body: dict[str, Any], job: ClusterJob, api: Client) -> None:
+    name, resource = body["metadata"]["name"], f"{body['kind'].lower()}s"
+    other = api.create({"apiVersion": "v1", **body}, namespace=job.namespace)
     job.create()
     taken = job.wait_condition("TrainersReady", "False", "NameTaken")
-    assert "zero-trainer-1" in taken["message"]
+    assert name in taken["message"]
     assert job.status()["summary"] == "Pending"
-    found = api.get("pods", "zero-trainer-1", namespace=job.namespace)["metadata"]
+    if resource != "pods":
+        assert job.pods() == {}, "no pod meets what is not its own"
+    found = api.get(resource, name, namespace=job.namespace)["metadata"]
     assert (found["uid"], "deletionTimestamp" in found) == (other["metadata"]["uid"], False), "what is not ours is not touched"
-    assert "NameTaken" not in job.events()
-    api.delete("pods", "zero-trainer-1", namespace=job.namespace, grace=0)
-    seen = job.wait_summary("Running", deadline=90)
+    api.delete(resource, name, namespace=job.namespace, grace=0)
+    seen = job.wait_summary("Running", deadline=120)
     assert attempts(seen, "trainer")[1:] == (0, 0)
     job.wait_pods(job.wanted())
+
+
+def test_a_token_that_somebody_puts_back_under_another_label_is_left_alone(job: ClusterJob, api: Client) -> None:
+    """As by a restore from a backup: nothing is restarted for it, again and again least of all."""
+    job.run(step=5)
+    name = names.token_name(job.name)
+    held = api.get("secrets", name, namespace=job.namespace)
+    job.operator.kill()
+    api.delete("secrets", name, namespace=job.namespace)
+    api.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": held["data"]}, namespace=job.namespace)
+    before = job.pods()
+    job.operator.start()
+    job.report(6)
+    assert job.pods() == before
+    assert attempts(job.status(), "trainer") == (1, 0, 0)

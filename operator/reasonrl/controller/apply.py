@@ -67,7 +67,8 @@ async def apply_plan(client: ApiClient, caches: Caches, job: JobRecord, plan: Pl
     await _each(work, plan.patches, _patch, lambda step: f"patch {step.kind} {step.name}")
     # A pod whose ConfigMap is not there yet starts a minute later: the kubelet retries its mounts slowly.
     await _each(work, others, _create, lambda step: f"create {step.kind} {step.body['metadata']['name']}")
-    if not any(failure.what.startswith("create") for failure in work.outcome.failures):
+    # Nor may it start with what somebody else keeps under that name.
+    if not work.outcome.strangers and not any(failure.what.startswith("create") for failure in work.outcome.failures):
         await _each(work, pods, _create, lambda step: f"create {step.kind} {step.body['metadata']['name']}")
     return work.outcome
 

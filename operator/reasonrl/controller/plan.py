@@ -273,6 +273,9 @@ def _carry_out(observed: Observed, situation: Situation, known: _Known, course: 
             new_trainers = _missing_trainers(situation, course)
             course.happenings += _lost(situation, course.ledger, "trainer", wanted=situation.settings.trainers)
         new_rollouts = change.missing
+        if situation.taken_children:
+            new_rollouts = []
+            course.wakes.append(STRANGER_SECONDS)
     # Old pods are gone before their successors come: the names are the same.
     creates += _pods(situation, course, new_trainers, new_rollouts)
     decision = Decision(
@@ -349,7 +352,8 @@ def _missing_trainers(situation: Situation, course: _Course) -> list[int]:
         return []
     present = {pod.index for pod in situation.trainers}
     missing = [index for index in range(situation.settings.trainers) if index not in present]
-    if any(names.pod_name(situation.job.key.name, "trainer", index) in situation.strangers for index in missing):
+    taken = any(names.pod_name(situation.job.key.name, "trainer", index) in situation.strangers for index in missing)
+    if missing and (taken or situation.taken_children):
         course.wakes.append(STRANGER_SECONDS)
         return []
     return missing

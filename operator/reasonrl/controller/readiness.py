@@ -92,6 +92,9 @@ def trainers_ready(situation: Situation, decision: Decision, count: Count) -> Ju
     taken = sorted(name for name in situation.strangers if name.startswith(f"{situation.job.key.name}-trainer-"))
     if taken:
         return Judgement("False", "NameTaken", f"an object of another owner has the name of a trainer: {', '.join(taken[:4])}")
+    if situation.taken_children:
+        message = f"an object of another owner has the name that a part of this job needs: {', '.join(situation.taken_children)}"
+        return Judgement("False", "NameTaken", message)
     return Judgement("False", "Starting", f"{count.desired} trainers are starting")
 
 

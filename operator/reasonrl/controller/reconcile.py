@@ -22,6 +22,7 @@ from reasonrl.controller.apply import Outcome, apply_plan, describe
 from reasonrl.controller.caches import Caches
 from reasonrl.controller.kinds import CONFIG_MAP, JOB, SECRET
 from reasonrl.controller.metrics import Metrics
+from reasonrl.controller.object_record import owner_uid
 from reasonrl.controller.recorder import Recorder
 from reasonrl.controller.records import Children, JobKey, JobRecord, Observed, Progress
 from reasonrl.controller.runtimes import Blueprint, NoBlueprint, Runtimes
@@ -112,7 +113,10 @@ async def _children(engine: Engine, job: JobRecord, *, now: float) -> Children:
         held = await engine.client.get(SECRET, namespace=job.key.namespace, name=name)
     except NotFound:
         return children
-    engine.caches.store_of(SECRET).put_own(held)
+    if owner_uid(held["metadata"]) == job.uid:
+        engine.caches.store_of(SECRET).put_own(held)
+    else:
+        engine.caches.refuse(job.key, name, now=now)
     return engine.caches.children(job, now=now)
 
 

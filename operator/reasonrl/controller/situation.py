@@ -55,6 +55,13 @@ class Situation:
         return tuple(pod for pod in self.trainers if pod.attempt == wanted and not pod.deleting)
 
     @property
+    def taken_children(self) -> list[str]:
+        """Names of children that objects of somebody else have. No pod is made that would meet them instead of its own."""
+        job = self.job.key.name
+        children = {names.service_name(job), names.config_name(job), names.token_name(job), names.network_policy_name(job)}
+        return sorted(children & self.strangers)
+
+    @property
     def known_step(self) -> int:
         return _count(self.status.get("lastCheckpointStep"))
 
@@ -90,6 +97,8 @@ def lost_their_token(observed: Observed) -> bool:
     """Whether somebody deleted the Secret with the token that the job's pods hold. It is made before any pod, and never deleted by us."""
     name = names.token_name(observed.job.key.name)
     there = any(each.kind == "Secret" and each.name == name for each in observed.children.objects)
+    # What somebody else keeps under the name is not for us to judge: it may hold the token.
+    there = there or name in observed.children.strangers
     return not there and any(not ended(pod) for pod in observed.children.pods)
 
 

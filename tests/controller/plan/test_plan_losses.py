@@ -184,3 +184,26 @@ def test_a_job_of_which_nobody_knows_what_it_runs_is_left_alone_and_can_be_suspe
     world.settle()
     assert world.status["summary"] == "Running"
     assert world.status["attempts"]["trainer"]["failures"] == 0
+
+
+@pytest.mark.parametrize("name", ["zero", "zero-config", "zero-token"])
+def test_no_pod_is_made_while_somebody_else_has_the_name_of_what_it_needs(world: Any, name: str) -> None:
+    world.strangers = (name,)
+    planned = world.settle()
+    assert world.pods == {}
+    ready = world.condition("TrainersReady")
+    assert (ready["reason"], world.status["summary"], planned.requeue_after) == ("NameTaken", "Pending", 5.0)
+    assert name in ready["message"]
+    world.strangers = ()
+    world.settle()
+    assert len(world.pods) == 5
+
+
+def test_a_token_that_somebody_else_keeps_restarts_nobody(world: Any) -> None:
+    world.running()
+    before = world.uids("")
+    del world.objects["Secret", "zero-token"]
+    world.strangers = ("zero-token",)
+    world.settle()
+    assert (world.uids(""), any(pod.deleting for pod in world.pods.values())) == (before, False)
+    assert world.status["attempts"]["trainer"]["started"] == 1
