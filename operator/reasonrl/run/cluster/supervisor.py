@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -26,12 +24,15 @@ from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY
 from reasonrl.run.checkpoint_store import CheckpointStore
 from reasonrl.run.cluster.pod_process import PodPlan, PodProcess
 from reasonrl.run.cluster.restart_policy import Again, Attempts, GiveUp, after_end, after_progress
+from reasonrl.run.cluster.scratch import Scratch
 from reasonrl.run.final_model import read_summary
 from reasonrl.run.run_job import RunResult
 
 CLUSTER_DIRECTORY = ".cluster"
 REPLICAS_FILE = "replicas"
 """In the cluster's directory: a number, to have another number of rollout pods while the job runs."""
+SCRATCH_FILE = "scratch"
+"""In the cluster's directory: where the pods' sockets and temporary files are."""
 _LOOK_SECONDS = 0.2
 _STOP_SECONDS = 300.0
 _END_SECONDS = 20.0
@@ -47,7 +48,7 @@ class Supervisor:
         self._base_directory = base_directory
         self._say = say
         self._home = directory / CLUSTER_DIRECTORY
-        self._scratch = Path(tempfile.mkdtemp(prefix="rrl-"))
+        self._scratch = Scratch(self._home / SCRATCH_FILE)
         self._token = secrets.token_hex(16)
         self._ray_port = _free_port()
         self._trainers: dict[int, PodProcess] = {}
@@ -72,7 +73,7 @@ class Supervisor:
             self._end_all()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.close()
 
     def _look(self) -> RunResult | None:
         if self._asked is not None:
@@ -213,7 +214,8 @@ class Supervisor:
             "REASONRL_BASE_DIRECTORY": str(self._base_directory.resolve()),
             "REASONRL_CONTROL": str((self._home / "config" / names.CONFIG_CONTROL_FILE).resolve()),
             "REASONRL_TERMINATION_MESSAGE": str(message.resolve()),
-            "REASONRL_SCRATCH": str(self._scratch),
+            "REASONRL_SCRATCH": str(self._scratch.path),
+            "TMPDIR": str(self._scratch.path),
             "REASONRL_PODS_HERE": str(pods),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self._token,
