@@ -113,4 +113,5 @@ def _pod(pid: int, mark: bytes) -> str | None:
     if mark not in variables:
         return None
     found = dict(variable.decode(errors="replace").partition("=")[::2] for variable in variables)
-    return f"{found['REASONRL_ROLE']}-{found['REASONRL_INDEX']}" if "REASONRL_ROLE" in found else ""
+    # Ray's workers write their titles over a part of it.
+    return f"{found['REASONRL_ROLE']}-{found['REASONRL_INDEX']}" if {"REASONRL_ROLE", "REASONRL_INDEX"} <= found.keys() else ""
