@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("ray")
 
 from faults.campaign import EQUAL, Played, play, undisturbed
-from faults.strikes import DRAINED, ENGINE, POD, RANK, REWARD, all_rows
+from faults.strikes import DRAINED, ENGINE, HEAD, POD, RANK, all_rows
 
 pytestmark = pytest.mark.slow
 
-ROWS = ((ENGINE, "rollout"), (REWARD, "grade"), (POD, "weightSync"), (RANK, "update"), (DRAINED, "rollout"))
+ROWS = ((ENGINE, "rollout"), (POD, "weightSync"), (RANK, "update"), (HEAD, "rollout"), (DRAINED, "rollout"))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ _PAUSE_SECONDS = 5.0
 class Row:
     """One line of the matrix. `trainers_restart`: whether the gang starts again; `pods_replaced`: rollout pods that do. `after_hold`
     is done when what held the run goes on, which would wake a process that is to stay frozen. `ends`: the exit code that the whole run ends
-    with; it is then started again."""
+    with; it is then started again. `same_model`: whether the undisturbed run's is promised; a row without that has a run of its own."""
 
     fault: str
     stage: Stage
@@ -29,6 +29,7 @@ class Row:
     trainers_restart: bool = False
     pods_replaced: int = 0
     ends: int | None = None
+    same_model: bool = True
 
     @property
     def name(self) -> str:
@@ -84,7 +85,7 @@ def all_rows() -> list[Row]:
     """Each played in a run with others; cheap ones and important ones first."""
     return [
         *(Row(ENGINE, stage, kill("engine", VICTIM)) for stage in STAGES),
-        Row(REWARD, "grade", kill_reward_worker),
+        Row(REWARD, "grade", kill_reward_worker, same_model=False),
         *(Row(RANK, stage, kill("rank"), trainers_restart=True) for stage in STAGES),
         *(Row(POD, stage, kill("rollout", VICTIM), pods_replaced=1) for stage in ("rollout", "update", "weightSync")),
         *(Row(HEAD, stage, kill("trainer", "trainer-0"), trainers_restart=True) for stage in ("rollout", "update", "checkpoint")),
