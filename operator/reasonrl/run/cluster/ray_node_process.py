@@ -36,6 +36,7 @@ SYSTEM_CONFIG: Mapping[str, int | bool | float] = {
     "local_fs_capacity_threshold": 0.0,
 }
 _LOOK_SECONDS = 0.2
+_APPEAR_SECONDS = 90.0
 _GENTLE_SECONDS = 3.0
 _KILL_SECONDS = 10.0
 _SHOWN_LINES = 3
@@ -114,6 +115,17 @@ def start_node(settings: dict[str, Any]) -> Any:
         def start_api_server(self, **_: object) -> None:
             """Without a dashboard it would only collect usage statistics, which are off."""
             self._webui_url = ""
+
+        def start_ray_processes(self) -> None:
+            super().start_ray_processes()  # type: ignore[no-untyped-call]
+            # Ray waits half a minute for its node to appear, which a busy machine may not make: its agents start first.
+            due = time.monotonic() + _APPEAR_SECONDS
+            while time.monotonic() < due and not self.dead_processes():  # type: ignore[no-untyped-call]
+                try:
+                    services.get_node(self.gcs_address, self._node_id)  # type: ignore[no-untyped-call]
+                    return
+                except RuntimeError:
+                    time.sleep(_LOOK_SECONDS)
 
     # Ray gives an actor that asks for no CPU one thread. What the container may use, it knows from its control group.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(get_num_cpus(override_docker_cpu_warning=True)) // max(1, settings["gpus"]))))
