@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import Any
 
 from local_cluster import containerd
+from local_cluster.image_archive import relay
 from local_cluster.layout import ROOT, Layout, cache_home
 from local_cluster.processes import ClusterError, end, known, start, tell, wait_until
 from local_cluster.programs import coredns_program
@@ -52,24 +53,34 @@ def fill_seed(layout: Layout, wanted: list[str]) -> None:
     if missing := [name for name, identity in ids.items() if identity is None]:
         raise ClusterError(f"{', '.join(missing)}: not built; run scripts/images (make images)")
     listed = layout.seed / "images.json"
-    there: Mapping[str, str] = json.loads(listed.read_text()) if listed.exists() else {}
-    if there == ids:
+    there: dict[str, Any] = json.loads(listed.read_text()) if listed.exists() else {}
+    if {name: each["id"] for name, each in there.items()} == ids:
         return
     with _seed_containerd(layout.seed) as socket:
         ctr = ["ctr", "--address", str(socket), "--namespace", "k8s.io"]
-        for name in ids:
-            if there.get(name) != ids[name]:
-                parcel = layout.seed / "parcels" / name.replace("/", "-").replace(":", "-")
-                parcel.parent.mkdir(exist_ok=True)
-                store.hand_over(name, parcel=parcel, importer=[*ctr, "images", "import", "-"])
-        if gone := [name for name in there if name not in ids]:
+        for name, identity in ids.items():
+            if name not in there or there[name]["id"] != identity:
+                known = {layer for each in there.values() for layer in each["layers"]}
+                if name in there:
+                    # containerd collects what no image has any more, and would be quicker than the import of its successor.
+                    tell([*ctr, "images", "tag", "--force", name, f"{name}-before"])
+                layers = store.hand_over(name, known=known, importer=[*ctr, "images", "import", "-"])
+                there[name] = {"id": identity, "layers": layers}
+                listed.write_text(json.dumps(there, indent=2) + "\n")
+        if gone := [name for name in tell([*ctr, "images", "ls", "--quiet"]).split() if name not in ids]:
             tell([*ctr, "images", "rm", "--sync", *gone])
         # Layers are unpacked by now; packed they would take the same gigabytes again.
         blobs = layout.seed / "root" / "io.containerd.content.v1.content" / "blobs" / "sha256"
         for blob in blobs.iterdir():
             if not _is_json(blob):
                 tell([*ctr, "content", "rm", f"sha256:{blob.name}"])
-    listed.write_text(json.dumps(ids, indent=2) + "\n")
+    listed.write_text(json.dumps({name: there[name] for name in ids}, indent=2) + "\n")
+
+
+def _is_json(blob: Path) -> bool:
+    """Manifests and configurations are; layers are not."""
+    with blob.open("rb") as handle:
+        return handle.read(1) == b"{"
 
 
 @contextlib.contextmanager
@@ -121,51 +132,28 @@ class _Store:
         finally:
             tell([*self._buildah, "rm", container])
 
-    def hand_over(self, name: str, *, parcel: Path, importer: list[str]) -> None:
-        """Gives an image to `importer`, a command that reads an archive. `parcel` is a directory that remembers which layers it was given
-        before: those are not given again, so that a change of our code is handed over in seconds although the image has gigabytes."""
-        try:
-            self._hand_over(name, parcel=parcel, importer=importer)
-        except ClusterError:
-            # What the parcel remembers and what the importer has may have come apart; then everything is given once more.
-            if not parcel.exists():
-                raise
-            shutil.rmtree(parcel)
-            self._hand_over(name, parcel=parcel, importer=importer)
-
-    def _hand_over(self, name: str, *, parcel: Path, importer: list[str]) -> None:
-        (parcel / "index.json").unlink(missing_ok=True)
-        tell([*self._buildah, "push", "--quiet", "--disable-compression", name, f"oci:{parcel}:{name}"], seconds=1800.0)
-        index = json.loads((parcel / "index.json").read_text())
-        for manifest in index["manifests"]:
-            manifest.setdefault("annotations", {})["io.containerd.image.name"] = name
-        (parcel / "index.json").write_text(json.dumps(index))
-        blobs = sorted((parcel / "blobs" / "sha256").iterdir())
-        target = subprocess.Popen(importer, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert target.stdin is not None
-        with contextlib.suppress(BrokenPipeError), tarfile.open(fileobj=target.stdin, mode="w|") as archive:
-            for path in (parcel / "oci-layout", parcel / "index.json", *(each for each in blobs if not _hollow(each))):
-                archive.add(path, arcname=str(path.relative_to(parcel)))
-        said = target.communicate(timeout=1800)[0].decode(errors="replace")
-        if target.returncode != 0:
-            raise ClusterError(f"{name}: containerd refused it: {said.strip()[-2000:]}")
-        for blob in blobs:
-            if not _hollow(blob) and not _is_json(blob):
-                size = blob.stat().st_size
-                os.truncate(blob, 0)
-                os.truncate(blob, size)
-
-
-def _hollow(blob: Path) -> bool:
-    """Whether a file has a length and no contents: a layer that was handed over before."""
-    found = blob.stat()
-    return found.st_size > 0 and found.st_blocks == 0
-
-
-def _is_json(blob: Path) -> bool:
-    """Manifests and configurations are; layers are not."""
-    with blob.open("rb") as handle:
-        return handle.read(1) == b"{"
+    def hand_over(self, name: str, *, known: Set[str], importer: list[str]) -> list[str]:
+        """Pipes an image into `importer`, without the layers in `known`, which are unpacked already; the digests of all its layers."""
+        push = [*self._buildah, "push", "--quiet", name, f"docker-archive:/dev/stdout:{name}"]
+        with tempfile.TemporaryFile("w+") as said:
+            source = subprocess.Popen(push, stdout=subprocess.PIPE, stderr=said)
+            target = subprocess.Popen(importer, stdin=subprocess.PIPE, stdout=said, stderr=said)
+            assert source.stdout is not None
+            assert target.stdin is not None
+            try:
+                layers = relay(source.stdout, target.stdin, name=name, known=known)
+            except (OSError, tarfile.TarError, LookupError, ValueError) as error:
+                source.kill()
+                layers = []
+                print(f"the archive ended early: {error}", file=said, flush=True)
+            finally:
+                with contextlib.suppress(BrokenPipeError):
+                    target.stdin.close()
+            codes = target.wait(1800), source.wait(60)
+            said.seek(0)
+            if codes != (0, 0):
+                raise ClusterError(f"{name}: could not be handed to containerd: {said.read()[-2000:]}")
+        return layers
 
 
 def _make_pause(store: _Store) -> None:
