@@ -7,7 +7,7 @@ from collections.abc import Callable
 from driver.jobs import Job, apply, job
 from driver.kubectl import Kubectl, wait_for
 
-WAIT_SECONDS = 180.0
+WAIT_SECONDS = 420.0
 
 
 def _wait_reason(made: Job, *reasons: str) -> str:

@@ -9,7 +9,7 @@ from driver.jobs import Job, apply, job
 from driver.kubectl import Kubectl, wait_for
 from driver.release import NAMESPACE, Release
 
-WAIT_SECONDS = 300.0
+WAIT_SECONDS = 600.0
 PATCH_SUSPEND = {True: {"spec": {"suspend": True}}, False: {"spec": {"suspend": False}}}
 
 

@@ -16,7 +16,7 @@ from local_cluster.layout import Layout, Node, layout
 from local_cluster.node import node_machine, start_kubelet
 from local_cluster.processes import tell
 
-WAIT_SECONDS = 300.0
+WAIT_SECONDS = 600.0
 
 
 @pytest.fixture(scope="module")

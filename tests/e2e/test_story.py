@@ -12,7 +12,7 @@ from driver.jobs import Job, apply, job
 from driver.kubectl import Kubectl, Object, wait_for
 from driver.timeline import Timeline, watched
 
-RUN_SECONDS = 900.0
+RUN_SECONDS = 1200.0
 READER = """
 import json, os
 from pathlib import Path
