@@ -27,7 +27,7 @@ FULL = {
             {"reasoningGym": {"name": "chain_sum", "size": 500, "seed": 3, "options": {"min_terms": 2}}},
             {"task": {"name": "chainedDigits", "size": 10, "seed": 2, "options": {"minTerms": 4, "maxTerms": 9}}},
         ],
-        "filters": [{"type": "numericAnswer"}],
+        "filters": [{"type": "numericAnswer"}, {"type": "passRate", "min": 0.1, "samples": 4, "maxResponseTokens": 512}],
         "order": "sortedBy",
         "sortField": "level",
         "sortDescending": True,

@@ -5,7 +5,15 @@ from __future__ import annotations
 
 from reasonrl.api.crd_schema import quoted
 from reasonrl.api.crd_values import Rule, value
-from reasonrl.api.validation.data import FILE_ENDINGS, KINDS, OTHER_ENDINGS, SEED_CLASSES
+from reasonrl.api.validation.data import (
+    FILE_ENDINGS,
+    KINDS,
+    OTHER_ENDINGS,
+    PASS_RATE_BOUNDS,
+    PASS_RATE_LAST,
+    PASS_RATE_VERDICTS,
+    SEED_CLASSES,
+)
 from reasonrl.api.validation.evaluation import REWARD_METRIC
 from reasonrl.api.validation.model import PLACEHOLDER
 
@@ -108,6 +116,24 @@ def _order() -> list[Rule]:
             at="data.filters",
             rule="self.all(f, self.exists_one(g, g.type == f.type))",
             message="a filter is there already; remove one of the two",
+        ),
+        Rule(
+            at="data.filters",
+            rule="!self.exists(f, f.type == 'passRate') || self[size(self) - 1].type == 'passRate'",
+            message=f"passRate {PASS_RATE_LAST}",
+        ),
+        Rule(
+            at="data.filters[]",
+            rule=f"self.type != 'passRate' || {value('min', at='data.filters[]')} <= {value('max', at='data.filters[]')}",
+            message=PASS_RATE_BOUNDS,
+            field="min",
+        ),
+        Rule(
+            at="",
+            rule="!has(self.data.filters) || !self.data.filters.exists(f, f.type == 'passRate') || "
+            "self.rewards.exists(r, r.type in ['answer', 'function'])",
+            message=PASS_RATE_VERDICTS,
+            field="data.filters",
         ),
     ]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reasonrl.api.contract_model import ContractModel, Count, FreeObject, PathText, Seed, ShortText
+from reasonrl.api.contract_model import ContractModel, Count, FreeObject, PathText, Seed, Share, ShortText, Temperature, Tokens
 
 
 class HuggingFaceSource(ContractModel):
@@ -61,11 +61,26 @@ class NumericAnswerFilter(ContractModel):
     type: Literal["numericAnswer"] = Field(description="numericAnswer.")
 
 
+class PassRateFilter(ContractModel):
+    """Keeps questions that the policy, as training begins, answers now and then: sampled and graded before the first step (STILL-3 §2,
+    whose model, number of answers and bounds are not known; those here are ours)."""
+
+    type: Literal["passRate"] = Field(description="passRate. It must be the last filter.")
+    min: Share = Field(default=0.125, description="Least share of right answers that is kept.")
+    max: Share = Field(default=0.875, description="Largest share of right answers that is kept.")
+    samples: Annotated[Count, Field(le=1024)] = Field(default=8, description="Answers sampled for each question.")
+    temperature: Temperature = Field(default=1.0, description="Sampling temperature.")
+    max_response_tokens: Tokens | None = Field(default=None, description="Longest answer, in tokens. Null is that of the first phase.")
+
+
+DataFilter = Annotated[NumericAnswerFilter | PassRateFilter, Field(discriminator="type")]
+
+
 class DataSpec(ContractModel):
     """The questions to train on (STILL-3 §2: about 90,000)."""
 
     train: Annotated[tuple[DataSource, ...], Field(min_length=1, max_length=64)] = Field(description="Sources, one after another.")
-    filters: Annotated[tuple[NumericAnswerFilter, ...], Field(max_length=16)] = Field(
+    filters: Annotated[tuple[DataFilter, ...], Field(max_length=16)] = Field(
         default=(), description="Rules that leave questions out, in order; the run says how many each of them dropped."
     )
     order: Literal["shuffled", "given", "sortedBy"] = Field(

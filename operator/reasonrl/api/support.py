@@ -33,10 +33,8 @@ class FutureField:
 
 FUTURE_FIELDS = (FutureField("spec.rollout.tools", "0.5", "tools are", "remove the field", lambda spec: bool(spec.rollout.tools)),)
 
-FUTURE_VARIANTS: Mapping[tuple[str, ...], Mapping[str, tuple[str, str]]] = {
-    ("data", "filters"): {"passRate": ("0.5", "the filter by a model's pass rate (STILL-3 §2)")},
-}
-"""Lists of the spec whose items come in types: types of a later version, with that version and what they are."""
+FUTURE_VARIANTS: Mapping[tuple[str, ...], Mapping[str, tuple[str, str]]] = {}
+"""Lists of the spec whose items come in types: types of a later version, with that version and what they are. There are none now."""
 
 
 CLUSTER_FIELDS: Sequence[tuple[str, str, Callable[[JobSpec], bool]]] = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from reasonrl.api.data_spec import DataSource
+from reasonrl.api.data_spec import DataSource, PassRateFilter
 from reasonrl.api.job import JobSpec
 from reasonrl.api.prompt_spec import PromptSpec
 from reasonrl.data.filters import apply_filters
@@ -40,20 +40,28 @@ Note = Callable[[str], None]
 
 
 def training_questions(spec: JobSpec, tokenizer: PreTrainedTokenizerBase, *, base_directory: Path, note: Note) -> QuestionSet:
-    """Raises DataError for data that cannot be used."""
+    """Before the filter by pass rate, which needs the policy. Raises DataError for data that cannot be used."""
     questions = _loaded(spec.data.train, base_directory=base_directory)
-    questions, reports = apply_filters(questions, [each.type for each in spec.data.filters])
+    questions, reports = apply_filters(questions, [each.type for each in spec.data.filters if not isinstance(each, PassRateFilter)])
     for report in reports:
         note(str(report))
     template, kept = _fitted(questions, spec.prompt, tokenizer, note=note)
-    stream = QuestionStream(
-        kept,
+    return QuestionSet(kept, _stream(kept, spec), template, tokenizer)
+
+
+def restricted(questions: QuestionSet, kept: Sequence[Question], spec: JobSpec) -> QuestionSet:
+    """The same with fewer questions."""
+    return QuestionSet(kept, _stream(kept, spec), questions.template, questions.tokenizer)
+
+
+def _stream(questions: Sequence[Question], spec: JobSpec) -> QuestionStream:
+    return QuestionStream(
+        questions,
         order=spec.data.order,
         seed=derive_seed(spec.seed, "order", 0),
         sort_field=spec.data.sort_field,
         sort_descending=spec.data.sort_descending,
     )
-    return QuestionSet(kept, stream, template, tokenizer)
 
 
 def benchmarks(

@@ -17,9 +17,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from reasonrl.api.data_spec import PassRateFilter
 from reasonrl.api.exit_codes import ExitCode
 from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY, StepMetrics
+from reasonrl.data.templates import render_prompt
 from reasonrl.rl.records import Prompt, Question
 from reasonrl.rollout.protocol import RolloutEngine
 from reasonrl.run.checkpoint_keeper import CheckpointKeeper
@@ -31,9 +33,10 @@ from reasonrl.run.health_watch import HealthWatch
 from reasonrl.run.job_in_effect import JobInEffect
 from reasonrl.run.live_job import LiveJob, starting_job
 from reasonrl.run.loop import Run, setting_after, train
+from reasonrl.run.pass_rate import PassRate, kept_questions, measure, pass_rate_filter, read_rates, told, write_rates
 from reasonrl.run.policy_source import Policy, load_model, load_tokenizer, start_is_reproducible
 from reasonrl.run.progress import PROGRESS_FILE, Progress, read_progress
-from reasonrl.run.question_set import Note, benchmarks, training_questions
+from reasonrl.run.question_set import Note, QuestionSet, benchmarks, restricted, training_questions
 from reasonrl.run.rollback import finish_rollback, roll_back
 from reasonrl.run.rollout_source import RolloutSource, SamplingJob, SamplingOnTime
 from reasonrl.run.run_directory import job_hash, keep_job, locked
@@ -212,16 +215,25 @@ def _prepare(
         edits = f"; edited since: {', '.join(changed)}" if changed else ""
         record_event(telemetry, progress.step, "Resumed", f"from {found[0].name}{edits}")
     engine = parts.rollouts(start, trainer, stack)
+    template = questions.template
+    grader = stack.enter_context(
+        Grader(spec.rewards, uses_tags=template.uses_tags, response_prefix=template.response_prefix, base_directory=base_directory)
+    )
+    rule = pass_rate_filter(spec.data.filters)
+    if rule is not None:
+        if found is None:
+            rates = _measured(questions, rule, start, engine=engine, trainer=trainer, grader=grader, stop=stop)
+        else:
+            rates = read_rates(directory)
+        kept = kept_questions(questions.questions, rates, rule)
+        note(told(rates, rule, kept=len(kept)))
+        questions = restricted(questions, kept, spec)
     rollouts = _rollout_source(in_effect, engine, questions.take, max_staleness=parts.max_staleness(job))
     stack.callback(rollouts.close)
     rollouts.load(trainer.weights(), version=progress.step)
     if found is not None:
         rollouts.restore(found[0])
     keeper.keep_also(rollouts.save)
-    template = questions.template
-    grader = stack.enter_context(
-        Grader(spec.rewards, uses_tags=template.uses_tags, response_prefix=template.response_prefix, base_directory=base_directory)
-    )
     if found is None and not start_is_reproducible(spec):
         keeper.save(progress, reason="start of training")
     forget_warm_start(warm)
@@ -243,6 +255,37 @@ def _prepare(
     if operator is not None:
         _listen(run, operator, tokenizer=tokenizer, training=questions.questions, base_directory=base_directory, note=note)
     return run
+
+
+def _measured(
+    questions: QuestionSet,
+    rule: PassRateFilter,
+    start: Start,
+    *,
+    engine: RolloutEngine,
+    trainer: Trainer,
+    grader: Grader,
+    stop: StopRequest,
+) -> list[PassRate]:
+    """The pass rate of every question under the policy as training begins, kept for the resumes to come."""
+    start.telemetry.stage("pass rate")
+    limit = rule.max_response_tokens or start.job.spec.phases[0].max_response_tokens
+    rates: list[PassRate] = []
+    with stop.droppable():
+        engine.load(trainer.weights(), version=0)
+        prompts = [render_prompt(question, questions.template, questions.tokenizer) for question in questions.questions]
+        for block in measure(
+            prompts,
+            rule,
+            engine,
+            lambda groups: grader.grade(groups, max_response_tokens=limit),
+            max_response_tokens=limit,
+            seed=start.job.spec.seed,
+        ):
+            rates += block
+            start.telemetry.touch()
+    write_rates(start.directory, rates)
+    return rates
 
 
 def _newest_checkpoint(store: CheckpointStore, operator: OperatorWords | None, *, note: Note) -> tuple[Path, Manifest] | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reasonrl.api.data_spec import DataSource, TaskSource
+from reasonrl.api.data_spec import DataSource, PassRateFilter, TaskSource
 from reasonrl.api.job import JobSpec
 from reasonrl.api.problems import Problem
+from reasonrl.api.reward_spec import AnswerReward, FunctionReward
 
 KINDS = ("path", "huggingFace", "reasoningGym", "task")
 FILE_ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".parquet")
@@ -15,6 +16,13 @@ OTHER_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".arrow", ".yaml", ".yml", ".g
 SEED_CLASSES = 8
 """Sets of chained digits whose seeds differ modulo this have no question in common."""
 LONGEST_CHAIN = 26
+
+
+PASS_RATE_LAST = "samples every question that is left, so it must be the last filter"
+PASS_RATE_BOUNDS = "min must be at most max, or no question is ever kept"
+PASS_RATE_VERDICTS = (
+    "passRate counts right answers, and no reward of this job says which are right; add {type: answer}, or a function of yours"
+)
 
 
 def data_problems(spec: JobSpec) -> Iterator[Problem]:
@@ -28,8 +36,10 @@ def data_problems(spec: JobSpec) -> Iterator[Problem]:
     if data.order != "sortedBy" and data.sort_descending:
         yield Problem("spec.data.sortDescending", True, f"order: {data.order} does not sort; use order: sortedBy, or remove it")
     for index, each in enumerate(data.filters):
-        if each in data.filters[:index]:
+        if any(each.type == earlier.type for earlier in data.filters[:index]):
             yield Problem(f"spec.data.filters[{index}]", each.type, "is there already; remove it")
+        elif isinstance(each, PassRateFilter):
+            yield from _pass_rate(f"spec.data.filters[{index}]", each, spec, last=index == len(data.filters) - 1)
     most = _most_questions(data.train)
     steps = {"spec.algorithm.promptsPerStep": spec.algorithm.prompts_per_step} | {
         f"spec.phases[{index}].promptsPerStep": phase.prompts_per_step
@@ -116,3 +126,12 @@ def _most_questions(sources: tuple[DataSource, ...]) -> int | None:
             return None
         total += min(sizes)
     return total
+
+
+def _pass_rate(path: str, rule: PassRateFilter, spec: JobSpec, *, last: bool) -> Iterator[Problem]:
+    if not last:
+        yield Problem(path, rule.type, PASS_RATE_LAST)
+    if rule.min > rule.max:
+        yield Problem(f"{path}.min", rule.min, f"{PASS_RATE_BOUNDS} (max: {rule.max:g})")
+    if not any(isinstance(reward, AnswerReward | FunctionReward) for reward in spec.rewards):
+        yield Problem(path, rule.type, PASS_RATE_VERDICTS)

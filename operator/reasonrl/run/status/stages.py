@@ -18,6 +18,8 @@ STAGES: Mapping[str, Stage] = {
     "weight_sync": "weightSync",
     "checkpoint": "checkpoint",
     "evaluation": "evaluation",
+    # Answers are sampled and graded, and nothing is learnt: an evaluation of the training questions.
+    "pass rate": "evaluation",
     # What is left to write when the loop is over.
     "finished": "checkpoint",
     "stopped": "checkpoint",
