@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reasonrl.api.exit_codes import ExitCode
 from reasonrl.api.names import Role
 from reasonrl.sandbox.linux import die_with_parent
 
@@ -57,8 +58,13 @@ class PodProcess:
         return self._process.pid
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
-        return self._process.poll()
+        """The exit code, negative for a signal; None while it runs. A code that says that trying again is of no use counts only with a
+        termination message: without one it was not the run that ended, but a library that ended its process, as Ray does with code 1
+        when the GCS has gone."""
+        code = self._process.poll()
+        if code in (ExitCode.FATAL, ExitCode.BAD_INPUT) and not self.plan.termination_message.exists():
+            return int(ExitCode.RETRYABLE)
+        return code
 
     def ask_to_stop(self) -> None:
         if self.poll() is None:
