@@ -201,3 +201,9 @@ def test_names_from_a_job_cannot_become_tags_in_a_figure(make_run, step):
     assert "<b>" not in text
     assert "<i>" not in text
     assert "&lt;b&gt;&#37;{x}" in text
+
+
+def test_what_a_rule_kept_is_a_share_of_the_batch_and_not_of_what_was_replaced(make_run):
+    # 15 of 16 have a reward, 13 are left by the mask, 12 by the last rule; the 16 responses of replaced questions do not count.
+    figure = _figures(read_runs([make_run()]), window=1)["selection"]
+    assert {trace["meta"]["series"]: trace["y"][0] for trace in figure.data} == {"overlengthMask": 0.8125, "dynamicSampling": 0.75}

@@ -102,7 +102,7 @@ def _learning(steps: Sequence[StepMetrics]) -> Iterable[Curves]:
             section=LEARNING,
             title="Left by each rule",
             unit="share of responses",
-            caption="Responses in the gradient after each selection rule, in order; those without a reward leave first.",
+            caption="Of the responses of the batch, those in the gradient after each selection rule, in order.",
             format=PERCENT,
             series=[
                 Series(name=name, value=_kept_share(name)) for name in _names(step.selection_kept for step in steps) if name != "unscored"
@@ -113,7 +113,7 @@ def _learning(steps: Sequence[StepMetrics]) -> Iterable[Curves]:
             section=LEARNING,
             title="Responses in the gradient",
             unit="share of responses",
-            caption="What selection and scoring left over.",
+            caption="What selection and scoring left over of everything that was sampled.",
             format=PERCENT,
             series=[Series(name="kept", value=lambda step: step.kept_responses / step.responses if step.responses else None)],
         )
@@ -327,8 +327,9 @@ def _failed_share(step: StepMetrics) -> float | None:
 
 def _kept_share(rule: str) -> Callable[[StepMetrics], float | None]:
     def value(step: StepMetrics) -> float | None:
-        kept = step.selection_kept.get(rule)
-        return kept / step.responses if kept is not None and step.responses else None
+        # Of the batch that selection was given: questions that were replaced are not in it.
+        batch = step.selection_kept.get("unscored", 0) + step.selection_dropped.get("unscored", 0)
+        return step.selection_kept[rule] / batch if rule in step.selection_kept and batch else None
 
     return value
 
