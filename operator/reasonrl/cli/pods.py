@@ -60,10 +60,15 @@ def _be_pod(config: Path, run: Callable[[ReasoningRLJob, PodEnvironment], Outcom
     # deleted meanwhile would be there until its grace period is over; there is nothing to save yet.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(ExitCode.PREEMPTED))
     from reasonrl.cli.job_file import load_job_file
-    from reasonrl.run.cluster.pod_end import end_pod
+    from reasonrl.run.cluster.pod_end import end_nameless_pod, end_pod
     from reasonrl.run.cluster.pod_environment import PodEnvironment
+    from reasonrl.run.errors import RunInputError
 
-    pod = PodEnvironment.from_environ(os.environ)
+    try:
+        pod = PodEnvironment.from_environ(os.environ)
+    except RunInputError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(end_nameless_pod(os.environ, error))
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {pod.role}-{pod.index} %(levelname)s %(message)s", force=True
     )

@@ -70,7 +70,8 @@ def _run_pods(job: ReasoningRLJob, file: Path, directory: Path, *, quiet: bool) 
             typer.echo(sentence, err=True)
 
     with explained():
-        result = Supervisor(job, directory=directory, base_directory=file.resolve().parent, say=say).run()
+        supervisor = Supervisor(job, directory=directory, base_directory=file.resolve().parent, say=say, show_training=not quiet)
+        result = supervisor.run()
     _end(result, directory)
 
 

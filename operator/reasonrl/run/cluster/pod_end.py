@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from reasonrl.api.exit_codes import ExitCode
 from reasonrl.api.run_files import CHECKPOINTS_DIRECTORY
 from reasonrl.run.checkpoint_store import CheckpointStore
-from reasonrl.run.cluster.pod_environment import PodEnvironment
+from reasonrl.run.cluster.pod_environment import PodEnvironment, termination_path
+from reasonrl.run.errors import RunInputError
 from reasonrl.run.status.pod_outcome import Outcome
 from reasonrl.run.status.termination import run_result, write_result
 
@@ -34,6 +36,15 @@ def end_pod(pod: PodEnvironment, work: Callable[[], Outcome]) -> int:
     result = run_result(exit_code=outcome.exit_code, reason=outcome.reason, message=outcome.message, step=step, checkpoint_step=step)
     write_result(pod.termination_message, result)
     return int(outcome.exit_code)
+
+
+def end_nameless_pod(environ: Mapping[str, str], error: RunInputError) -> int:
+    """The end of a pod whose environment does not say who it is: the exit code, once the termination message is there."""
+    path = termination_path(environ)
+    # Outside a container nobody reads the default path, and /dev is no place to leave files.
+    if "REASONRL_TERMINATION_MESSAGE" in environ or path.exists():
+        write_result(path, run_result(exit_code=ExitCode.BAD_INPUT, reason="BadInput", message=str(error)))
+    return int(ExitCode.BAD_INPUT)
 
 
 def _newest_step(output: Path) -> int | None:

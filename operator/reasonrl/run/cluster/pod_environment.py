@@ -73,10 +73,15 @@ class PodEnvironment:
             output=Path(environ.get("REASONRL_OUTPUT") or environ.get("REASONRL_CHECKPOINTS") or names.CHECKPOINT_DIRECTORY),
             base_directory=Path(environ.get("REASONRL_BASE_DIRECTORY") or "/"),
             control=Path(control) if control else None,
-            termination_message=Path(environ.get("REASONRL_TERMINATION_MESSAGE") or TERMINATION_MESSAGE),
+            termination_message=termination_path(environ),
             scratch=Path(environ.get("REASONRL_SCRATCH") or SCRATCH),
             pods_here=max(1, _count(environ, "REASONRL_PODS_HERE", 1)),
         )
+
+
+def termination_path(environ: Mapping[str, str]) -> Path:
+    """Where the pod's last word goes, which it has also when the rest of its environment is wrong."""
+    return Path(environ.get("REASONRL_TERMINATION_MESSAGE") or TERMINATION_MESSAGE)
 
 
 def _text(environ: Mapping[str, str], name: str) -> str:

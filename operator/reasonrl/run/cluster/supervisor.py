@@ -40,13 +40,17 @@ _LOOPBACK = "127.0.0.1"
 
 
 class Supervisor:
-    """`say` is told each start, loss and replacement in a sentence."""
+    """`say` is told each start, loss and replacement in a sentence. `show_training`: whether the first trainer's output is the terminal's;
+    otherwise it goes to its log."""
 
-    def __init__(self, job: ReasoningRLJob, *, directory: Path, base_directory: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, job: ReasoningRLJob, *, directory: Path, base_directory: Path, say: Callable[[str], None], show_training: bool
+    ) -> None:
         self._job = job
         self._output = directory
         self._base_directory = base_directory
         self._say = say
+        self._show_training = show_training
         self._home = directory / CLUSTER_DIRECTORY
         self._scratch = Scratch(self._home / SCRATCH_FILE)
         self._token = secrets.token_hex(16)
@@ -175,7 +179,7 @@ class Supervisor:
         _end([*self._trainers.values(), *self._rollouts.values()], seconds=_END_SECONDS)
 
     def _start(self, role: Role, index: int, attempt: int) -> PodProcess:
-        shown = role == "trainer" and index == 0
+        shown = self._show_training and role == "trainer" and index == 0
         log = self._home / "logs" / f"{role}-{index}-{attempt}.log"
         message = self._home / f"{role}-{index}.termination"
         pod = PodProcess(
