@@ -22,7 +22,7 @@ from reasonrl.rl.records import Prompt, Question
 
 VOCABULARY = 96
 END = 1
-ENGINE_SECONDS = 300
+ENGINE_SECONDS = 600
 
 _SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,

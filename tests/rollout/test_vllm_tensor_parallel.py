@@ -32,20 +32,19 @@ def children(process):
     return [int(child) for child in found]
 
 
-def workers_of(process):
-    """Without the process in which Python keeps account of shared memory."""
-    return [child for child in children(process) if "resource_tracker" not in Path(f"/proc/{child}/cmdline").read_text()]
-
-
 def shared_files():
     return {path.name for path in Path("/dev/shm").iterdir() if not path.name.startswith("reasonrl-")}
 
 
-def wait_until_gone(processes):
+def wait_until(condition, what):
     due = time.monotonic() + GONE_SECONDS
-    while left := [process for process in processes if alive(process)]:
-        assert time.monotonic() < due, f"{left} are still there"
+    while not condition():
+        assert time.monotonic() < due, what
         time.sleep(0.05)
+
+
+def wait_until_gone(processes):
+    wait_until(lambda: not any(alive(process) for process in processes), "the processes are gone")
 
 
 def alive(process):
@@ -84,9 +83,10 @@ def worst_gap(engine, model, prompts, plain_logprobs):
     )
 
 
-def test_an_engine_of_two_processes_is_as_exact_as_one_and_leaves_nothing_behind(
+def test_an_engine_of_two_processes_is_as_exact_as_one_and_they_die_with_it(
     other_engine_process, make_model, make_prompts, tokenizer, end_token, plain_logprobs, tmp_path
 ):
+    before = shared_files()
     engine, prompts, family = other_engine_process, make_prompts((3, 17, 9)), "qwen2-tied"
     start(engine, family, make_model, tokenizer, end_token, tmp_path / "model")
     with pytest.raises(RolloutError, match="no usable weights: it started with random ones"):
@@ -96,32 +96,19 @@ def test_an_engine_of_two_processes_is_as_exact_as_one_and_leaves_nothing_behind
         engine.load(weights_of(model), version=version)
         assert worst_gap(engine, model, prompts, plain_logprobs) <= LOGPROB_BOUND
     with pytest.raises(WeightLoadError, match="damaged on its way"):
-        engine.load_damaged(weights_of(models[2]), version=3, announced=len(weights_of(models[2])), flip=True)
+        engine.load_damaged(weights_of(models[2]), version=3, announced=weights_of(models[2]), flip=True)
     engine.sleep()
     engine.wake()
     engine.load(weights_of(models[2]), version=4)
     assert worst_gap(engine, models[2], prompts, plain_logprobs) <= LOGPROB_BOUND
-    workers = workers_of(engine.process.pid)
-    assert len(workers) == 2
-    engine.close()
-    wait_until_gone(workers)
-
-
-def test_the_processes_of_an_engine_that_is_killed_die_with_it(
-    other_engine_process, make_model, make_prompts, tokenizer, end_token, plain_logprobs, tmp_path
-):
-    before = shared_files()
-    engine, model = other_engine_process, make_model("qwen2-untied")
-    start(engine, "qwen2-untied", make_model, tokenizer, end_token, tmp_path / "model")
-    engine.load(weights_of(model), version=1)
-    prompts = make_prompts((3, 17, 9))
-    assert worst_gap(engine, model, prompts, plain_logprobs) <= LOGPROB_BOUND
     tasks = cut_into_tasks(prompts, responses_per_prompt=2, setting=SETTING, prompts_per_task=1, call=1)
     assert engine.submit_and_step(tasks, steps=1) == 3
-    workers = children(engine.process.pid)
+    started = children(engine.process.pid)
+    # And the process in which Python keeps account of shared memory.
+    assert len(started) == 3
     os.kill(engine.process.pid, signal.SIGKILL)
-    wait_until_gone(workers)
-    assert shared_files() <= before
+    wait_until_gone(started)
+    wait_until(lambda: shared_files() <= before, "nothing is left in /dev/shm")
 
 
 def test_heads_that_cannot_be_shared_evenly_are_refused(engine_process, make_model, tokenizer, end_token, tmp_path):
