@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -162,6 +164,14 @@ def test_what_goes_wrong_is_counted_as_what_it_was_and_is_never_a_zero(functions
     assert grade.reward is None
     assert grade.scores[0].outcome is outcome
     assert detail in grade.scores[0].detail
+
+
+def test_a_worker_that_is_killed_from_outside_costs_no_response_its_grade(functions: Path) -> None:
+    with Grader([function("length")], uses_tags=True, response_prefix="", base_directory=functions, workers=1) as grader:
+        assert grader._pool is not None
+        os.kill(grader._pool.process_ids[0], signal.SIGKILL)
+        (group,) = grader.grade(groups("four", "fives"), max_response_tokens=100)
+    assert [(grade.reward, grade.scores[0].outcome) for grade in group.grades] == [(4.0, Outcome.VALUE), (5.0, Outcome.VALUE)]
 
 
 def test_a_function_that_is_not_there_stops_the_run_before_it_starts(functions: Path) -> None:

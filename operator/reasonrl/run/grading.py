@@ -86,7 +86,17 @@ class Grader:
         ]
 
     def _run(self, calls: Sequence[RemoteCall]) -> list[CallResult]:
-        return [] if self._pool is None else self._pool.run([_sandboxed(call) for call in calls])
+        """A call whose worker died is made once more: it may have been killed from outside, for want of memory say, and what a response is
+        worth must not depend on that. One that kills its worker itself does so again, and counts as that."""
+        if self._pool is None:
+            return []
+        sandboxed = [_sandboxed(call) for call in calls]
+        results = self._pool.run(sandboxed)
+        died = [index for index, result in enumerate(results) if result.outcome is CallOutcome.CRASH]
+        if died:
+            for index, result in zip(died, self._pool.run([sandboxed[index] for index in died]), strict=True):
+                results[index] = result
+        return results
 
     def _grade(self, scored: Sequence[Scored]) -> Grade:
         parts = [
