@@ -19,6 +19,7 @@ pytest.importorskip("ray")
 
 from reasonrl.run.cluster.errors import RayNodeError
 from reasonrl.run.cluster.ray_node import LEAST_STORE_BYTES, NodeSettings, RayNode, store_size
+from reasonrl.run.stop_request import StopRequestedError
 
 DEADLINE = 90.0
 STORE = 100 * 2**20
@@ -201,6 +202,16 @@ def test_a_head_whose_port_is_taken_says_so(scratch: Path, with_token: None) -> 
         stack.callback(second.stop)
         with pytest.raises(RayNodeError, match=rf"another Ray head is at port {port} of 127\.0\.0\.1"):
             second.wait_ready(DEADLINE)
+
+
+def test_a_pod_that_is_to_stop_does_not_wait_for_its_node(scratch: Path, with_token: None) -> None:
+    node = RayNode(settings(free_port(), scratch, head=True))
+    try:
+        with pytest.raises(StopRequestedError):
+            node.wait_ready(DEADLINE, give_up=lambda: True)
+    finally:
+        node.stop()
+    assert not node.directory.exists()
 
 
 def test_a_node_without_a_token_is_refused(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ class RolloutPod:
             wait_for_head(self._pod, seconds=self._patience, give_up=self._asked.is_set)
             node = RayNode(node_settings(self._pod))
             try:
-                node.wait_ready(START_SECONDS)
+                node.wait_ready(START_SECONDS, give_up=self._asked.is_set)
                 failures, self._connected = 0, True
                 logger.info("joined the head at %s:%d", self._pod.head, self._pod.ray_port)
                 while node.alive and not self._asked.wait(_LOOK_SECONDS):

@@ -59,7 +59,7 @@ def _follow(job: ReasoningRLJob, *, pod: PodEnvironment) -> Outcome:
     wait_for_head(pod, seconds=stage_deadline(job.spec.failure_policy, "loading"), give_up=asked.is_set)
     node = RayNode(node_settings(pod))
     try:
-        node.wait_ready(START_SECONDS)
+        node.wait_ready(START_SECONDS, give_up=asked.is_set)
         logger.info("joined the head at %s:%d", pod.head, pod.ray_port)
         while node.alive:
             time.sleep(_LOOK_SECONDS)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from reasonrl.api.names import Role
 from reasonrl.run.cluster.errors import RayNodeError
 from reasonrl.run.cluster.process_session import kill_session
 from reasonrl.run.cluster.ray_node_process import FAILED_FILE, SYSTEM_CONFIG, UP_FILE
+from reasonrl.run.stop_request import StopRequestedError
 
 SHARE_OF_SHARED_MEMORY = 0.6
 """Of /dev/shm, which weights on their way also need for the copy that an engine makes."""
@@ -103,10 +105,12 @@ class RayNode:
     def is_ready(self) -> bool:
         return self.alive and (self._directory / UP_FILE).exists()
 
-    def wait_ready(self, seconds: float) -> None:
-        """Raises RayNodeError when the node ends or is not up in time."""
+    def wait_ready(self, seconds: float, *, give_up: Callable[[], bool] = lambda: False) -> None:
+        """Raises RayNodeError when the node ends or is not up in time, StopRequestedError when `give_up` says so before."""
         due = self._started + seconds
         while not self.is_ready():
+            if give_up():
+                raise StopRequestedError("SIGTERM")
             if not self.alive:
                 raise RayNodeError(f"{self._what()} did not start: {self.why_it_ended()}")
             if time.monotonic() > due:
