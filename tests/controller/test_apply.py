@@ -309,6 +309,21 @@ def test_a_name_that_a_deletion_frees_at_once_is_looked_at_again(scripted: Any) 
     in_world(scripted, story, lambda observed: Plan(deletes=(Delete(kind="Pod", name="p", uid="uid-p"),), requeue_after=3600.0))
 
 
+@pytest.mark.parametrize("gates", [[{"name": "kueue.x-k8s.io/admission"}], []], ids=["held back", "as asked for"])
+def test_a_pod_that_a_webhook_held_back_is_looked_at_again(gates: list[dict[str, str]], scripted: Any) -> None:
+    """The watch shows what the answer showed already, which is no news to anybody: the status would not say that the pod waits."""
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        return web.json_response({**await request.json(), "spec": {"schedulingGates": gates}}, status=201)
+
+    async def story(world: World) -> None:
+        world.server.on("POST", PODS, held)
+        await reconcile(world.engine, KEY)
+        assert world.queue.numbers().delayed == len(gates)
+
+    in_world(scripted, story, lambda observed: Plan(creates=(create("Pod", "p1"),)))
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_that_the_token_is_gone_is_not_believed_of_a_watch_alone(there: bool, scripted: Any) -> None:
     async def story(world: World) -> None:

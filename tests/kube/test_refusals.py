@@ -194,9 +194,9 @@ def test_every_example_is_taken(path: Path, api: Client, namespace: str) -> None
     assert created["spec"] == without_nulls(job["spec"])
 
 
-def test_a_type_of_a_later_version_is_refused_with_the_version(api: Client, namespace: str) -> None:
+def test_a_field_of_a_later_version_is_refused_with_the_version(api: Client, namespace: str) -> None:
     """Under `--validate=ignore` too, where fields that nobody knows are dropped."""
-    job = edited(minimal(), {"spec.data.filters": [{"type": "passRate", "min": 0.1, "max": 0.9}]})
+    job = edited(minimal(), {"spec.rollout.tools": [{"type": "python"}]})
     with pytest.raises(ApiError, match=r"supported from version 0\.5"):
         api.create(job, namespace=namespace, query={"fieldValidation": "Ignore"})
 

@@ -145,7 +145,9 @@ def test_adaptive_coefficients_move_towards_their_targets(tiny_job) -> None:
     algorithm["kl"]["schedule"] = {"type": "adaptive", "start": 0.1, "target": 0.02, "horizon": 160}
     job, progress = parse_job(tiny_job), Progress()
     setting = setting_at(job, phase_index=0, phase_step=0, global_step=0, adaptive_kl=None, adaptive_entropy=None)
-    batch = LearningBatch(updates=[], kept_responses=16, kl={"k1": 1.0, "k2": 1.0, "k3": 1.0}, dropped={})
+    batch = LearningBatch(
+        updates=[], kept_responses=16, kl={"k1": 1.0, "k2": 1.0, "k3": 1.0}, dropped={}, kept={}, skipped_updates=0, empty_questions=0
+    )
     next_adaptive_coefficients(job, progress, setting=setting, batch=batch, stats=stats(entropy=0.5))
     # KL far above its target: error 0.2, 16 responses over a horizon of 160. Entropy below its target: one delta up.
     assert progress.adaptive_kl == pytest.approx(0.1 * (1 + 0.2 * 16 / 160))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +37,18 @@ def processes_with(marker: str) -> list[int]:
 def descendants(pid: int) -> list[int]:
     children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
     return children + [each for child in children for each in descendants(child)]
+
+
+def kill_what_ignores_signals(supervisor: int) -> None:
+    """Waits up to 20 s for a call of `ignores_signals` under that supervisor, and kills its process."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for pid in descendants(supervisor):
+            ignored = int(re.search(r"SigIgn:\s+(\w+)", Path(f"/proc/{pid}/status").read_text())[1], 16)  # type: ignore[index]
+            if ignored >> (signal.SIGUSR1 - 1) & 1:
+                os.kill(pid, signal.SIGKILL)
+                return
+        time.sleep(0.05)
 
 
 def test_results_come_in_the_order_of_the_calls(call: MakeCall) -> None:
@@ -93,15 +108,14 @@ def test_a_worker_that_dies_is_replaced(pool: WorkerPool, call: MakeCall) -> Non
 def test_killing_a_worker_in_the_middle_of_a_call_is_a_crash(call: MakeCall) -> None:
     with WorkerPool(workers=2) as pool:
         victim = pool.process_ids[0]
-        stream = pool.run_each([*[call("ignores_signals", timeout=20)] * 2, call("double", number=4)])
-        # The generator starts at the first `next`; this one has to end by itself, so kill from a process of its own.
-        killer = subprocess.Popen(
-            [sys.executable, "-c", f"import time,os; time.sleep(1); [os.kill(int(p), 9) for p in {descendants(victim)!r}]"]
-        )
+        stream = pool.run_each([*[call("ignores_signals", timeout=60)] * 2, call("double", number=4)])
+        # The generator starts at the first `next`, which ends when the call does: it is killed from a thread, once it is seen to run.
+        killer = threading.Thread(target=kill_what_ignores_signals, args=(victim,))
+        killer.start()
         index, result = next(stream)
         following, value = next(stream)
         stream.close()
-        assert killer.wait(10) == 0
+        killer.join(30)
     assert (index in (0, 1), result.outcome) == (True, CallOutcome.CRASH)
     assert "signal 9" in result.detail
     assert (following, value.value) == (2, 8)

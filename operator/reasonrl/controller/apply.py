@@ -43,6 +43,9 @@ class Outcome:
     deleted: int = 0
     gone: int = 0
     """Deletions that took effect at once: the watch will tell nothing new of them, so whoever waits for the name must look again."""
+    news: int = 0
+    """Objects that were answered with what the plan could not know (a pod that somebody's webhook holds back, an object that was there
+    already): they are in the caches, so the watch will tell nothing new of them either."""
     patched: int = 0
     strangers: list[str] = field(default_factory=list)
     """Names that an object of another owner holds."""
@@ -112,6 +115,9 @@ async def _create(work: _Work, step: Create) -> None:
             work.caches.refuse(work.job.key, name, now=work.now())
             return
         work.outcome.adopted += 1
+        work.outcome.news += 1
+    if kind is kinds.POD and (made.get("spec") or {}).get("schedulingGates"):
+        work.outcome.news += 1
     work.caches.store_of(kind).put_own(made)
 
 

@@ -88,7 +88,7 @@ async def reconcile(engine: Engine, key: JobKey) -> None:
         raise Conflict(f"{key.namespace}/{key.name}: objects of another owner are in the way: {', '.join(sorted(outcome.strangers))}")
     if plan.delete_job:
         await engine.client.delete(JOB, namespace=key.namespace, name=key.name, uid=job.uid)
-    elif outcome.gone:
+    elif outcome.gone or outcome.news:
         engine.queue.add_after(key, _SOONEST)
     elif plan.requeue_after is not None:
         engine.queue.add_after(key, max(_SOONEST, plan.requeue_after))

@@ -123,7 +123,8 @@ def test_a_job_lives_its_life_with_these_rights_and_no_more(plane: ControlPlane,
             job.report(5)
             lose_a_rollout_pod(job)
             edit_while_it_runs(job)
-            names_that_are_taken(job.api, new_job(admin, kubelet, operator, calls, team, "taken"))
+            names_that_are_taken(new_job(admin, kubelet, operator, calls, team, "taken"))
+            a_pod_name_that_is_taken(new_job(admin, kubelet, operator, calls, team, "crowded"))
             kubelet.succeed(job.pod("trainer", 0))
             kubelet.succeed(job.pod("trainer", 1))
             admin.wait_gone(JOBS, "zero", namespace=team, deadline=40)
@@ -210,10 +211,8 @@ def edit_while_it_runs(job: ClusterJob) -> None:
     wait_for(lambda: job.config()["algorithm"]["kl"]["schedule"]["value"] == 0.002, deadline=20, what="the edit reaches the ConfigMap")
 
 
-def names_that_are_taken(admin: Client, job: ClusterJob) -> None:
+def names_that_are_taken(job: ClusterJob) -> None:
     """Objects of somebody else have the names that the job's children would have: the operator looks whose they are."""
-    container = {"name": "main", "image": "example.com/other"}
-    place = {"namespace": job.namespace}
     for body in (
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": names.service_name(job.name)}, "spec": {"clusterIP": "None"}},
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": names.config_name(job.name)}},
@@ -224,19 +223,32 @@ def names_that_are_taken(admin: Client, job: ClusterJob) -> None:
             "metadata": {"name": names.network_policy_name(job.name)},
             "spec": {"podSelector": {}},
         },
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": job.pod("trainer", 0)}, "spec": {"containers": [container]}},
     ):
-        admin.create(body, **place)
+        job.api.create(body, namespace=job.namespace)
     job.create()
+    wait_for_a_look_at(job, {"services", "configmaps", "secrets", "networkpolicies"})
+    job.api.delete(JOBS, job.name, namespace=job.namespace)
+
+
+def a_pod_name_that_is_taken(job: ClusterJob) -> None:
+    """As before; pods come after all that they need, so this is found only where nothing else is taken."""
+    name = job.pod("trainer", 0)
+    container = {"name": "main", "image": "example.com/other"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}
+    job.api.create(pod, namespace=job.namespace)
+    job.create()
+    wait_for_a_look_at(job, {"pods"})
+    job.api.delete(JOBS, job.name, namespace=job.namespace)
+    job.api.delete("pods", name, namespace=job.namespace, grace=0)
+
+
+def wait_for_a_look_at(job: ClusterJob, wanted: set[str]) -> None:
     user = "system:serviceaccount:platform:rl-reasonrl"
 
     def looked_at() -> set[str]:
         return {call.resource for call in job.calls.calls(user=user, namespace=job.namespace) if call.verb == "get" and call.code == 200}
 
-    wanted = {"services", "configmaps", "secrets", "networkpolicies"}
     wait_for(lambda: wanted <= looked_at(), deadline=20, what=f"the operator looks whose objects these are; it looked at {looked_at()}")
-    admin.delete(JOBS, job.name, namespace=job.namespace)
-    admin.delete("pods", job.pod("trainer", 0), namespace=job.namespace, grace=0)
 
 
 def test_an_install_for_one_namespace_sees_nothing_else(plane: ControlPlane, helm: Helm, admin: Client, team: str, tmp_path: Path) -> None:

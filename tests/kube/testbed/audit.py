@@ -46,7 +46,10 @@ class AuditTrail:
 
     def _read(self) -> Iterator[Call]:
         with self.log.open("rb") as lines:
-            lines.seek(self.start)
+            # The API server writes its log in blocks: a trail may begin in the middle of a line, which belongs to what was before.
+            lines.seek(max(0, self.start - 1))
+            if self.start:
+                lines.readline()
             for line in lines:
                 if line.endswith(b"\n"):
                     yield from _call(json.loads(line))
