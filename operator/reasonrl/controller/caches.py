@@ -11,7 +11,7 @@ from reasonrl.controller.pod_record import parse_pod, same_pod
 from reasonrl.controller.records import Children, JobKey, JobRecord, ObjectRecord, PodRecord, Progress
 from reasonrl.controller.store import Store
 
-_STRANGER_SECONDS = 60.0
+_STRANGER_SECONDS = 20.0
 
 
 def _object_stores() -> dict[Kind, Store[ObjectRecord]]:

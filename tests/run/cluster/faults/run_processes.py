@@ -76,10 +76,11 @@ class RunProcesses:
         asked.add(pid)
         process = seen[pid]
         identity = (process.pid, process.born)
-        if identity not in self._known:
+        # One that is seen between fork and exec still has its parent's environment: no pod is not the last word.
+        if not self._known.get(identity):
             pod = _pod(pid, self._mark)
             inherited = self._place(process.parent, seen, members, asked) if not pod else None
-            if pod is None and inherited is None:
+            if pod is None and inherited is None and identity not in self._known:
                 return None
             self._known[identity] = pod or inherited or ""
         pod = self._known[identity]
