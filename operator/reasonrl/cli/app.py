@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from reasonrl.cli import explain, grade, operator, plan, pods, report, run, validate
+from reasonrl.cli import eval as evaluation
 
 app = typer.Typer(
     name="reasonrl",
@@ -33,7 +34,7 @@ def _options(
     """Reinforcement learning for reasoning models, from one file."""
 
 
-for command in (validate, plan, explain, run, report, grade, operator, pods):
+for command in (validate, plan, explain, run, report, evaluation, grade, operator, pods):
     command.register(app)
 
 
