@@ -23,8 +23,8 @@ from faults.full_disk import DISK, play_full_disk
 from faults.partition import CUT, play_partition
 from faults.strikes import all_rows
 
-ROWS_A_RUN = 8
-"""Each takes two or three of the run's steps."""
+ROWS_A_RUN = 6
+"""Each takes three or four of the run's steps."""
 
 
 def main() -> None:

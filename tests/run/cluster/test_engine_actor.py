@@ -33,6 +33,7 @@ from reasonrl.rollout.task import cut_into_tasks
 from reasonrl.rollout.torch_engine import TorchEngine
 from reasonrl.run.cluster.membership import Membership, engine_nodes
 from reasonrl.run.cluster.published_weights import publish
+from reasonrl.run.cluster.ray_node_process import COMPLAINT_FILE, DIRECTORY_VARIABLE
 from reasonrl.run.cluster.ray_session import launch_engine
 
 VOCABULARY = 64
@@ -129,6 +130,7 @@ def head():
         "RAY_health_check_timeout_ms": "5000",
         "RAY_health_check_initial_delay_ms": "1000",
         "RAY_health_check_failure_threshold": "3",
+        DIRECTORY_VARIABLE: directory,
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
@@ -408,6 +410,26 @@ def test_a_job_that_no_engine_can_be_made_for_fails_the_fleet(head, make_fleet, 
             fleet.sample(prompts, responses_per_prompt=1, setting=SETTING)
     finally:
         membership.close()
+
+
+class Ending:
+    """An engine that does not last."""
+
+    def __call__(self):
+        os._exit(1)
+
+
+def test_a_node_on_which_engines_do_not_last_is_told_so(head, standing, make_fleet, monkeypatch):
+    monkeypatch.setattr("reasonrl.run.cluster.membership._STARTS", 2)
+    fleet = make_fleet({"standing": standing})
+    resource = next(name for name in ray.nodes()[0]["Resources"] if name.startswith("node:"))
+    told = Path(os.environ[DIRECTORY_VARIABLE], COMPLAINT_FILE)
+    membership = Membership(fleet, Ending(), resource=resource, start_seconds=SECONDS, period_seconds=0.2)
+    try:
+        until(told.exists)
+    finally:
+        membership.close()
+    assert "2 engines in a row ended here without a task done, the last: " in told.read_text()
 
 
 def test_nodes_are_named_after_their_pods():

@@ -1,8 +1,8 @@
 """Who is in the fleet: an engine for every rollout node that Ray knows, from when it appears until it is gone.
 
 A watcher looks at the list of nodes, starts an engine on each newcomer (aside, since that takes its time), and hands it to the fleet when
-it is ready. When an engine dies and its node lives, another is started there; a node on which engines die again and again is left alone
-until its pod is replaced.
+it is ready. When an engine dies and its node lives, another is started there. Where engines die again and again, the pod is asked to be
+made anew; until it is, and where it cannot be (engines in trainers' pods), tries go on, far apart.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from reasonrl.rollout.engine_session import EngineLostError
 from reasonrl.rollout.errors import RolloutError
 from reasonrl.rollout.fleet import RolloutFleet
 from reasonrl.rollout.fleet_member import Presence
 from reasonrl.rollout.stepping import SteppingEngine
+from reasonrl.run.cluster.node_complaint import leave_complaint
 from reasonrl.run.cluster.ray_session import RaySession, launch_engine
 
 logger = logging.getLogger(__name__)
 
 _STARTS = 5
-"""Engines in a row that may fail on a node, without a task done, before it is left alone."""
+"""Engines in a row that may fail on a node, without a task done, before its pod is asked to be made anew."""
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 60.0
 _CLOSE_SECONDS = 30.0
@@ -126,7 +128,7 @@ class Membership:
             place = self._places.setdefault(node.node_id, _Place(node))
             if place.joined:
                 self._notice_loss(place)
-            if not place.joined and place.starting is None and place.failures < _STARTS and time.monotonic() >= place.again:
+            if not place.joined and place.starting is None and time.monotonic() >= place.again:
                 self._launch(place)
 
     def _forget(self, place: _Place) -> None:
@@ -180,8 +182,7 @@ class Membership:
             return
         name = place.node.name
         self._failed(place, str(error) if isinstance(error, EngineLostError | RolloutError) else f"{type(error).__name__}: {error}")
-        last = place.failures >= _STARTS
-        outlook = "it is left alone until its pod is replaced" if last else "it is tried again"
+        outlook = "its pod is asked to be made anew" if place.failures == _STARTS else "it is tried again"
         with contextlib.suppress(RolloutError):  # The fleet may be closed by now, and nobody listens.
             self._fleet.tell("RolloutNotStarted", f"no engine on {name}: {error}; {outlook}")
             if isinstance(error, RolloutError) and not self._fleet.members():
@@ -192,6 +193,17 @@ class Membership:
         pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** (place.failures - 1))
         place.again = time.monotonic() + pause
         logger.info("%s: failure %d on this node: %s", place.node.name, place.failures, reason)
+        if place.failures == _STARTS:
+            arguments = (place.node, f"{_STARTS} engines in a row ended here without a task done, the last: {reason}")
+            threading.Thread(target=_complain, args=arguments, name=f"complaint to {place.node.name}", daemon=True).start()
+
+
+def _complain(node: EngineNode, reason: str) -> None:
+    try:
+        leave_complaint(node.node_id, reason)
+    except RayError as error:
+        # A node that cannot even do this is soon found dead, and its pod with it.
+        logger.warning("%s cannot be asked to be made anew: %s", node.name, error)
 
 
 def _nodes() -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """What a rollout pod does: lends its node to whichever head there is, and looks for the next one when the trainers start again.
 
 The engine itself is an actor that the run starts on this node, so a pod that lost its head holds nothing of value, and joins the next gang
-in seconds instead of being scheduled anew.
+in seconds instead of being scheduled anew. It ends by itself only when the run complains that engines do not last on it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from reasonrl.run.stop_request import StopRequestedError
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
+ENGINES_DIE = "EnginesDie"
+"""Reason of a pod's end."""
 _STARTS = 3
 """Nodes in a row that may fail although the head answers."""
 
 
 class RolloutPod:
-    """`connected_since` is when the node last joined a head, None while there is none."""
+    """`_connected`: whether the node is joined to a head now."""
 
     def __init__(self, job: ReasoningRLJob, pod: PodEnvironment) -> None:
         self._pod = pod
@@ -40,24 +42,29 @@ class RolloutPod:
         self._connected = False
 
     def run(self) -> Outcome:
-        """Until a signal asks to stop. Raises ClusterStartError when no head comes within the deadline of loading."""
+        """Until a signal asks to stop, or the run to be made anew. Raises ClusterStartError when no head comes within the deadline of
+        loading."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._remember)
         application = status_application(ailments=list, obstacles=self.obstacles)
         server = StatusServer(application, address=any_address(), port=self._pod.status_port)
+        complaint: str | None = None
         try:
-            self._serve()
+            complaint = self._serve()
         except StopRequestedError:
             pass
         finally:
             server.close()
+        if complaint is not None:
+            return Outcome(exit_code=ExitCode.RETRYABLE, reason=ENGINES_DIE, message=complaint)
         return Outcome(exit_code=ExitCode.PREEMPTED, reason=PREEMPTED, message="stopped by a signal; an engine loses nothing")
 
     def obstacles(self) -> list[str]:
         """For /readyz: the pod serves while its node is joined to a head. One that waits for a head is healthy all the same."""
         return [] if self._connected else [f"not joined to a Ray head; looking at {self._pod.head}:{self._pod.ray_port}"]
 
-    def _serve(self) -> None:
+    def _serve(self) -> str | None:
+        """Ends with a complaint of the run, or None when a signal asked to stop."""
         failures = 0
         while not self._asked.is_set():
             wait_for_head(self._pod, seconds=self._patience, give_up=self._asked.is_set)
@@ -67,7 +74,8 @@ class RolloutPod:
                 failures, self._connected = 0, True
                 logger.info("joined the head at %s:%d", self._pod.head, self._pod.ray_port)
                 while node.alive and not self._asked.wait(_LOOK_SECONDS):
-                    pass
+                    if (complaint := node.complaint()) is not None:
+                        return complaint
                 if not self._asked.is_set():
                     logger.info("the node has gone (%s); looking for a head", node.why_it_ended())
             except RayNodeError as error:
@@ -78,6 +86,7 @@ class RolloutPod:
             finally:
                 self._connected = False
                 node.stop()
+        return None
 
     def _remember(self, _number: int, _frame: FrameType | None) -> None:
         self._asked.set()

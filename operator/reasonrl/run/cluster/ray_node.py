@@ -21,7 +21,7 @@ from pathlib import Path
 from reasonrl.api.names import Role
 from reasonrl.run.cluster.errors import RayNodeError
 from reasonrl.run.cluster.process_session import kill_session
-from reasonrl.run.cluster.ray_node_process import FAILED_FILE, SYSTEM_CONFIG, UP_FILE
+from reasonrl.run.cluster.ray_node_process import COMPLAINT_FILE, DIRECTORY_VARIABLE, FAILED_FILE, SYSTEM_CONFIG, UP_FILE
 from reasonrl.run.stop_request import StopRequestedError
 
 SHARE_OF_SHARED_MEMORY = 0.6
@@ -89,7 +89,7 @@ class RayNode:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **_ENVIRONMENT},
+                env={**os.environ, **_ENVIRONMENT, DIRECTORY_VARIABLE: str(self._directory)},
                 start_new_session=True,
             )
 
@@ -116,6 +116,13 @@ class RayNode:
             if time.monotonic() > due:
                 raise RayNodeError(f"{self._what()} was not up within {seconds:.0f} s: {self._last_lines()}")
             time.sleep(_LOOK_SECONDS)
+
+    def complaint(self) -> str | None:
+        """Why the run wants this pod to be made anew, None while it does not."""
+        try:
+            return (self._directory / COMPLAINT_FILE).read_text()
+        except FileNotFoundError:
+            return None
 
     def why_it_ended(self) -> str:
         """Once it is not alive any more."""

@@ -25,6 +25,10 @@ from reasonrl.run.cluster.process_session import kill_session
 UP_FILE = "up"
 FAILED_FILE = "failed"
 """In the node's directory: either appears once, and the second says why."""
+COMPLAINT_FILE = "complaint"
+"""In the node's directory: why the run wants this node's pod to be made anew."""
+DIRECTORY_VARIABLE = "REASONRL_NODE_DIRECTORY"
+"""The node's directory, for everything that runs on it."""
 SYSTEM_CONFIG: Mapping[str, int | bool | float] = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 1000,

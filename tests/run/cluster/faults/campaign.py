@@ -95,7 +95,7 @@ def _play_row(row: Row, run: RunUnderFault) -> Played:
         run.wait(done, "a completed step")
         played.seconds = time.monotonic() - struck
         run.close_gate()
-        run.wait_whole()
+        run.one_more_step()
     except (FaultError, subprocess.TimeoutExpired) as error:
         played.outcome = str(error)
         played.problems.append(str(error))

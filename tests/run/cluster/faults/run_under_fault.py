@@ -140,6 +140,16 @@ class RunUnderFault:
 
         return done
 
+    def one_more_step(self) -> None:
+        """With all engines, so that each of them has done something: engines that die one after the other without are another matter."""
+        self.wait_whole()
+        done = self.next_step()
+        done()
+        self.open_gate()
+        self.wait(done, "a step with all engines")
+        self.close_gate()
+        self.wait_whole()
+
     def finish(self) -> int:
         """The supervisor's exit code, once the gate is open."""
         self.open_gate()

@@ -59,6 +59,20 @@ def kill_supervisor(run: RunUnderFault) -> None:
     run.supervisor.kill()
 
 
+def kill_again_and_again(run: RunUnderFault) -> None:
+    """Until the pod has had enough: its engine, and each that is started after it."""
+    pods, killed = run.starts("rollout"), set[int]()
+
+    def over() -> bool:
+        for engine in run.processes.of("engine", VICTIM):
+            if engine.pid not in killed:
+                killed.add(engine.pid)
+                send(engine, signal.SIGKILL)
+        return run.starts("rollout") > pods
+
+    run.wait(over, "a rollout pod made anew", look=0.3)
+
+
 def freeze(run: RunUnderFault) -> None:
     send(run.only("engine", VICTIM), signal.SIGSTOP)
 
@@ -75,6 +89,7 @@ def nothing(run: RunUnderFault) -> None:
 
 
 ENGINE, POD, RAYLET = "engine killed", "rollout pod killed", "raylet of a rollout node killed"
+ENGINES = "each engine of a pod killed"
 RANK, HEAD, GCS = "trainer rank killed", "trainer-0 killed (head and loop)", "GCS killed"
 REWARD, FROZEN, PAUSED = "reward worker killed", "engine frozen for good (SIGSTOP)", "engine frozen for 5 s (SIGSTOP, SIGCONT)"
 DRAINED, ABANDONED = "SIGTERM to the supervisor", "supervisor killed"
@@ -92,6 +107,7 @@ def all_rows() -> list[Row]:
         *(Row(GCS, stage, kill("gcs"), trainers_restart=True) for stage in ("rollout", "update")),
         *(Row(RAYLET, stage, kill("raylet", VICTIM)) for stage in ("rollout", "weightSync")),
         Row(PAUSED, "rollout", pause),
+        Row(ENGINES, "grade", kill_again_and_again, pods_replaced=1),
         *(Row(DRAINED, stage, terminate_supervisor, ends=ExitCode.PREEMPTED) for stage in ("rollout", "update")),
         *(Row(ABANDONED, stage, kill_supervisor, ends=-signal.SIGKILL) for stage in ("rollout", "checkpoint")),
         *(Row(FROZEN, stage, nothing, after_hold=freeze) for stage in ("rollout", "weightSync")),
