@@ -33,8 +33,9 @@ from reasonrl.rollout.task import cut_into_tasks
 from reasonrl.rollout.torch_engine import TorchEngine
 from reasonrl.run.cluster.membership import Membership, engine_nodes
 from reasonrl.run.cluster.published_weights import publish
-from reasonrl.run.cluster.ray_node_process import COMPLAINT_FILE, DIRECTORY_VARIABLE
+from reasonrl.run.cluster.ray_node_process import COMPLAINT_FILE, DIRECTORY_VARIABLE, SYSTEM_CONFIG
 from reasonrl.run.cluster.ray_session import launch_engine
+from reasonrl.run.errors import RunInputError
 
 VOCABULARY = 64
 LENGTHS = (3, 12, 9, 14, 5, 7, 11, 4)
@@ -139,6 +140,7 @@ def head():
             num_cpus=1,
             include_dashboard=False,
             _temp_dir=directory,
+            _system_config=dict(SYSTEM_CONFIG),
             object_store_memory=100 * 2**20,
             log_to_driver=False,
             configure_logging=False,
@@ -430,6 +432,12 @@ def test_a_node_on_which_engines_do_not_last_is_told_so(head, standing, make_fle
     finally:
         membership.close()
     assert "2 engines in a row ended here without a task done, the last: " in told.read_text()
+
+
+def test_weights_that_do_not_fit_into_the_object_store_name_the_field_to_raise(head):
+    """The store of this head has 100 MiB."""
+    with pytest.raises(RunInputError, match=r"take 120 MiB.*sharedMemory to at least 1Gi"):
+        publish([("large", torch.zeros(120, 2**18))], version=1, dtype=None)
 
 
 def test_nodes_are_named_after_their_pods():
