@@ -96,6 +96,7 @@ def test_a_killed_evaluation_goes_on_with_what_is_missing(
     # The last two answers of the file are wrong.
     assert "80.0" in done.out
     assert len(answers.read_text().splitlines()) == 20
+    assert "avg@2" in (tmp_path / "out" / "evaluation.html").read_text()
     metrics = json.loads((tmp_path / "out" / "results.json").read_text())["benchmarks"][0]["metrics"]
     assert {name: metric["value"] for name, metric in metrics.items()} == {"avg@2": 0.8, "pass@1": 0.8, "pass@2": 0.8, "maj@2": 0.8}
     refused = reasonrl(*arguments, "--seed", "9")

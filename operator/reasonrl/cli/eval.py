@@ -103,7 +103,7 @@ def evaluate(
     """Ask MODEL, or the model behind --server, the questions of --data, and say how many it answers right.
 
     A killed evaluation is gone on with by the same command: what was answered is in OUTPUT/answers.jsonl, the numbers are in
-    OUTPUT/results.json.
+    OUTPUT/results.json and on one page in OUTPUT/evaluation.html.
     """
     from rich.console import Console
 
@@ -111,6 +111,8 @@ def evaluate(
     from reasonrl.cli.eval_view import EvaluationView, show_results
     from reasonrl.cli.problems import show_error
     from reasonrl.cli.run_errors import explained
+    from reasonrl.report.evaluation_page import EVALUATION_PAGE, render_evaluation
+    from reasonrl.report.page import write_page
     from reasonrl.run.errors import RunInputError
     from reasonrl.run.standalone_evaluation.data_option import Fields, load_benchmarks
     from reasonrl.run.standalone_evaluation.evaluate import Request
@@ -163,7 +165,14 @@ def evaluate(
         except KeyboardInterrupt:
             show_error(f"stopped; what was answered is in {request.output}, and the same command goes on from there")
             sys.exit(ExitCode.PREEMPTED)
+    page = outcome.path.with_name(EVALUATION_PAGE)
+    try:
+        write_page(render_evaluation(outcome.path.parent), page)
+    except OSError as error:
+        show_error(f"{page}: {error.strerror}; the numbers are in {outcome.path}")
+        sys.exit(ExitCode.RETRYABLE)
     show_results(outcome, console)
+    console.print(f"{page}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _answering(

@@ -31,6 +31,7 @@ class EvaluationView:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
         self._tally: dict[str, tuple[int, int, int]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from aiohttp import web
+from safetensors.torch import load_file, save_file
 
 from reasonrl.rl.records import Question
 from reasonrl.run.errors import RunInputError
@@ -50,7 +52,7 @@ def request(output: Path, benchmarks: Sequence[Questions], **changes: Any) -> Re
         seed=5,
         prompt=PromptChoice(template="raw", text=None, system=None),
         grading=GradingChoice(require_boxed=False, timeout_seconds=30.0),
-        workers=2,
+        workers=1,
         output=output,
     )
     return replace(wanted, **changes)
@@ -152,30 +154,12 @@ def test_a_server_that_fails_in_the_middle_loses_nothing_and_is_asked_the_rest(s
     resumed = evaluate(asked, server(served.url), watcher=seen)
     assert seen.there == 9
     assert len(served.requests) - before == 20 - 9
-    at_once = evaluate(replace(asked, output=tmp_path / "other"), server(served.url), watcher=Silent())
-    assert records(resumed) == records(at_once)
-
-
-def test_a_finished_evaluation_asks_nothing_again(serve: Any, tmp_path: Path) -> None:
-    served = serve(scripted({"0+0": ["0"]}))
-    asked = request(tmp_path / "out", [sums(1)], samples=1)
-    first = evaluate(asked, server(served.url), watcher=Silent())
-    results = first.path.read_bytes()
-    again = evaluate(asked, server(served.url), watcher=Silent())
-    assert again.path.read_bytes() == results
-    assert len(served.requests) == 1
-
-
-def test_another_setting_in_the_same_directory_is_refused_field_by_field(serve: Any, tmp_path: Path) -> None:
-    served = serve(scripted({"0+0": ["0"]}))
-    asked = request(tmp_path / "out", [sums(1)], samples=1)
-    evaluate(asked, server(served.url), watcher=Silent())
-    with pytest.raises(RunInputError, match=r"sampling\.temperature was 1\.0 and is 0\.5; sampling\.seed was 5 and is 6\. Choose another"):
-        evaluate(replace(asked, temperature=0.5, seed=6), server(served.url), watcher=Silent())
-    with pytest.raises(RunInputError, match=r"benchmarks\.sums\.questions was 1 and is 2"):
-        evaluate(replace(asked, benchmarks=[sums(2)]), server(served.url), watcher=Silent())
-    with pytest.raises(RunInputError, match=r'model\.name was "m" and is "n"'):
-        evaluate(asked, server(served.url, model="n"), watcher=Silent())
+    found = records(resumed)
+    assert [(each["question_index"], each["sample"]) for each in found] == [
+        (question, sample) for question in range(5) for sample in range(4)
+    ]
+    # The seed says which sample it is, and those that failed were asked again with the same one.
+    assert sorted(each["response"] for each in found) == sorted({str(body["seed"]) for _, _, body in served.requests})
 
 
 def test_greedy_with_several_samples_is_refused(tmp_path: Path) -> None:
@@ -203,24 +187,71 @@ def test_a_local_model_that_lost_answers_draws_them_again_as_they_were(tiny_mode
     assert resumed.path.read_bytes() == results
 
 
-def test_other_weights_under_the_same_name_are_refused(tiny_model: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
-    copy = tmp_path / "tiny"
-    shutil.copytree(tiny_model, copy)
-    asked = request(tmp_path / "out", [load_benchmarks(["chainedDigits:size=2"], fields=Fields(question=None, answer=None), limit=None)[0]])
-    evaluate(asked, tiny(copy), watcher=Silent())
-    weights = load_file(copy / "model.safetensors")
-    save_file({name: value * 1.001 for name, value in weights.items()}, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RunInputError, match=r"model\.fingerprint was"):
-        evaluate(asked, tiny(copy), watcher=Silent())
-
-
 def test_a_limit_that_the_context_cannot_hold_is_refused_before_the_model_is_loaded(tiny_model: Path, tmp_path: Path) -> None:
     benchmarks = load_benchmarks(["chainedDigits:size=2"], fields=Fields(question=None, answer=None), limit=None)
     with pytest.raises(RunInputError, match=r"--max-tokens = 96: with the \d+ prompt tokens.*context of 96 tokens; use at most \d+"):
         evaluate(request(tmp_path / "out", benchmarks, max_response_tokens=96), tiny(tiny_model), watcher=Silent())
     free = evaluate(request(tmp_path / "free", benchmarks, max_response_tokens=None, samples=1), tiny(tiny_model), watcher=Silent())
     assert 40 < json.loads(free.path.read_text())["setting"]["sampling"]["max_response_tokens"] < 96
+
+
+def test_benchmarks_whose_prompts_end_differently_are_asked_together(tiny_model: Path, tmp_path: Path) -> None:
+    (chains,) = load_benchmarks(["chainedDigits:size=2"], fields=Fields(question=None, answer=None), limit=None)
+    shorter = [replace(question, text=question.text.removesuffix(" <think>")) for question in chains.questions]
+    other = replace(chains, name="plain", questions=shorter)
+    outcome = evaluate(request(tmp_path / "out", [chains, other], samples=1), tiny(tiny_model), watcher=Silent())
+    assert [result.answers for result in outcome.results] == [2, 2]
+    assert outcome.mean_accuracy is not None
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole evaluation of the tiny model, with the model beside it. Copy it before it is changed."""
+    directory = tmp_path_factory.mktemp("finished")
+    shutil.copytree(tiny_model, directory / "model")
+    evaluate(one_answer_each(directory), tiny(directory / "model"), watcher=Silent())
+    return directory
+
+
+def one_answer_each(directory: Path, *, size: int = 3) -> Request:
+    benchmarks = load_benchmarks([f"chainedDigits:size={size}"], fields=Fields(question=None, answer=None), limit=None)
+    return request(directory / "out", benchmarks, samples=1)
+
+
+@pytest.fixture
+def again(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "again")
+    return tmp_path / "again"
+
+
+def test_a_finished_evaluation_asks_nothing_and_says_the_same(again: Path) -> None:
+    results = (again / "out" / "results.json").read_bytes()
+    (again / "out" / "results.json").unlink()
+    seen = Silent()
+    outcome = evaluate(one_answer_each(again), tiny(again / "model"), watcher=seen)
+    assert (seen.there, seen.answers) == (3, 0)
+    assert outcome.path.read_bytes() == results
+
+
+def test_another_setting_in_the_same_directory_is_refused_field_by_field(again: Path) -> None:
+    asked, local = one_answer_each(again), tiny(again / "model")
+    with pytest.raises(RunInputError, match=r"sampling\.temperature was 1\.0 and is 0\.5; sampling\.seed was 5 and is 6\. Choose another"):
+        evaluate(replace(asked, temperature=0.5, seed=6), local, watcher=Silent())
+    with pytest.raises(RunInputError, match=r"benchmarks\.chainedDigits\.questions was 3 and is 2"):
+        evaluate(one_answer_each(again, size=2), local, watcher=Silent())
+    with pytest.raises(RunInputError, match=r'model\.name was "model" and is "m"'):
+        evaluate(asked, server("http://127.0.0.1:9/v1"), watcher=Silent())
+
+
+def test_other_weights_under_the_same_name_are_refused(again: Path) -> None:
+    file = again / "model" / "model.safetensors"
+    save_file({name: value * 1.001 for name, value in load_file(file).items()}, file, metadata={"format": "pt"})
+    with pytest.raises(RunInputError, match=r"model\.fingerprint was"):
+        evaluate(one_answer_each(again), tiny(again / "model"), watcher=Silent())
+
+
+def test_a_line_that_is_no_answer_is_named(again: Path) -> None:
+    with (again / "out" / "answers.jsonl").open("ab") as file:
+        file.write(b'{"benchmark": "sums"}\n')
+    with pytest.raises(RunInputError, match=r"answers\.jsonl, line 4: not an answer of an evaluation"):
+        evaluate(one_answer_each(again), tiny(again / "model"), watcher=Silent())

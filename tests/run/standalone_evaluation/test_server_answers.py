@@ -163,7 +163,7 @@ def test_nobody_there_is_a_server_error(serve: Any) -> None:
         one_answer(source("http://127.0.0.1:9/v1", retries=1))
 
 
-@pytest.mark.parametrize(("status", "remedy"), [(401, "--api-key-env"), (404, "--model-name"), (400, "--max-tokens")])
+@pytest.mark.parametrize(("status", "remedy"), [(401, "--api-key-env"), (404, "--model-name"), (400, "--template, --max-tokens")])
 def test_what_no_retry_can_mend_ends_it_at_once(serve: Any, status: int, remedy: str) -> None:
     async def answering(_: Any, body: dict[str, Any]) -> web.Response:
         return web.json_response({"error": {"message": "no such thing"}}, status=status)

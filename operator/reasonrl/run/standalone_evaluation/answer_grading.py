@@ -36,15 +36,14 @@ class Judged:
 
 
 class AnswerGrader:
-    """Use as a context manager: inside it the workers run."""
+    """Use as a context manager: inside it the workers run, from the first answer on. Raises SandboxError when none can be started."""
 
     def __init__(self, choice: GradingChoice, *, workers: int) -> None:
         self._choice = choice
         self._pool = WorkerPool(workers=workers, preload=[JUDGE, _GROUP])
+        self._started = False
 
     def __enter__(self) -> Self:
-        """Raises SandboxError when no worker can be started."""
-        self._pool.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -96,10 +95,16 @@ class AnswerGrader:
 
     def _run(self, calls: Sequence[Call]) -> list[CallResult]:
         """A call whose worker died is made once more, as when a run grades: it may have been killed from outside."""
+        if not calls:
+            return []
+        if not self._started:
+            self._pool.__enter__()
+            self._started = True
         results = self._pool.run(calls)
         died = [index for index, result in enumerate(results) if result.outcome is CallOutcome.CRASH]
-        for index, result in zip(died, self._pool.run([calls[index] for index in died]), strict=True):
-            results[index] = result
+        if died:
+            for index, result in zip(died, self._pool.run([calls[index] for index in died]), strict=True):
+                results[index] = result
         return results
 
 

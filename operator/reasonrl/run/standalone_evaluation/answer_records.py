@@ -57,32 +57,38 @@ def record_of(sampled: Sampled, judged: Judged, *, benchmark: str, question: Que
 
 
 class AnswersFile:
-    """Holds all records of the evaluation; use `close` when done. A killed process leaves at most a torn last line, which is cut off."""
+    """The records of the evaluation; use `close` when done. A killed process leaves at most a torn last line, which is cut off.
+
+    In memory records are without response and question, which may have gigabytes together and stand in the file.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Raises RunInputError for a file that holds something else, and TelemetryError when the file system refuses."""
         self.path = directory / ANSWERS_FILE
         self._file = JsonLinesFile(self.path)
         self._records: dict[tuple[str, int, int], AnswerRecord] = {}
-        for number, fields in enumerate(self._file.lines(), start=1):
-            try:
-                record = AnswerRecord.model_validate(fields)
-            except ValidationError as error:
-                raise RunInputError(
-                    f"{self.path}, line {number}: not an answer of an evaluation ({error.errors()[0]['msg']}); choose another --output"
-                ) from error
-            self._records[_key(record)] = record
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    record = AnswerRecord.model_validate_json(line)
+                except ValidationError as error:
+                    told = error.errors()[0]["msg"]
+                    raise RunInputError(
+                        f"{self.path}, line {number}: not an answer of an evaluation ({told}); choose another --output, or remove the line "
+                        "and it is asked again"
+                    ) from error
+                self._records[_key(record)] = _short(record)
 
     def add(self, records: Sequence[AnswerRecord]) -> list[AnswerRecord]:
         """Appends those that are not there yet, and returns them."""
         new = [record for record in records if _key(record) not in self._records]
         for record in new:
             self._file.append(record.model_dump_json())
-            self._records[_key(record)] = record
+            self._records[_key(record)] = _short(record)
         return new
 
     def of(self, benchmark: str) -> list[AnswerRecord]:
-        """By question and sample."""
+        """By question and sample, without texts."""
         mine = [record for key, record in self._records.items() if key[0] == benchmark]
         return sorted(mine, key=lambda record: (record.question_index, record.sample))
 
@@ -96,6 +102,10 @@ class AnswersFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _short(record: AnswerRecord) -> AnswerRecord:
+    return record.model_copy(update={"response": "", "question": ""})
 
 
 def _key(record: AnswerRecord) -> tuple[str, int, int]:

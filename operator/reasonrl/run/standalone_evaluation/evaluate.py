@@ -90,11 +90,12 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """`sources` opens what answers; nothing is loaded before the setting is known to fit the directory."""
+    """`tags`: whether a benchmark's prompts ask for answers in tags. `sources` opens what answers; nothing is loaded before the setting is
+    known to fit the directory."""
 
     setting: Mapping[str, object]
     sampling: Sampling
-    tags: bool
+    tags: Mapping[str, bool]
     sources: Callable[[ExitStack], Callable[[Questions], Source]]
 
 
@@ -144,7 +145,7 @@ def _answer_all(request: Request, plan: _Plan, answers: AnswersFile, grader: Ans
             batches = stack.enter_context(closing(source_of(each).answers(missing[each.name])))
             for batch in batches:
                 golds = [(sampled.text, each.questions[sampled.question].answer) for sampled in batch]
-                judged = grader.judge(golds, tags=plan.tags)
+                judged = grader.judge(golds, tags=plan.tags[each.name])
                 records = [
                     record_of(sampled, one, benchmark=each.name, question=each.questions[sampled.question])
                     for sampled, one in zip(batch, judged, strict=True)
@@ -156,8 +157,11 @@ def _local_plan(request: Request, local: Local) -> _Plan:
     place, engine = local.place, local.engine
     tokenizer = load_tokenizer(place.directory)
     choice = chosen_prompt(request.prompt, run=place.run, has_chat_template=bool(tokenizer.chat_template))
-    template = local_template(choice, tokenizer, example=request.benchmarks[0].questions[0].text)
-    prompts: dict[str, list[Prompt]] = {each.name: rendered_prompts(each.questions, template, tokenizer) for each in request.benchmarks}
+    # One for each: with raw and chat, how prompts end depends on the questions.
+    templates = {each.name: local_template(choice, tokenizer, example=each.questions[0].text) for each in request.benchmarks}
+    prompts: dict[str, list[Prompt]] = {
+        each.name: rendered_prompts(each.questions, templates[each.name], tokenizer) for each in request.benchmarks
+    }
     every = [prompt for each in prompts.values() for prompt in each]
     limit = response_limit(request.max_response_tokens, every, place.directory)
     sampling = _sampling(request, limit)
@@ -176,7 +180,12 @@ def _local_plan(request: Request, local: Local) -> _Plan:
         "dtype": str(engine.dtype).removeprefix("torch."),
         "questions_per_call": size,
     }
-    return _Plan(setting=_setting(request, model, choice, sampling), sampling=sampling, tags=template.uses_tags, sources=sources)
+    return _Plan(
+        setting=_setting(request, model, choice, sampling),
+        sampling=sampling,
+        tags={name: template.uses_tags for name, template in templates.items()},
+        sources=sources,
+    )
 
 
 def _server_plan(request: Request, server: Server) -> _Plan:
@@ -190,7 +199,12 @@ def _server_plan(request: Request, server: Server) -> _Plan:
         )
 
     model = {"name": server.model, "server": server.url}
-    return _Plan(setting=_setting(request, model, choice, sampling), sampling=sampling, tags=frame_asks_for_tags(frame), sources=sources)
+    return _Plan(
+        setting=_setting(request, model, choice, sampling),
+        sampling=sampling,
+        tags={each.name: frame_asks_for_tags(frame) for each in request.benchmarks},
+        sources=sources,
+    )
 
 
 def _sampling(request: Request, limit: int) -> Sampling:

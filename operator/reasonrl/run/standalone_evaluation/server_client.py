@@ -124,7 +124,7 @@ async def _once(session: aiohttp.ClientSession, server: Server, route: str, body
                 f"--server = {server.url!r}: it redirects to {response.headers.get('Location', 'nowhere')!r}; give that address"
             )
         if status != 200:
-            remedy = _REMEDIES.get(status, "look at --model-name, --max-tokens and the other settings that are sent")
+            remedy = _REMEDIES.get(status, "look at --template, --max-tokens and the other settings that are sent")
             raise RunInputError(f"--server = {server.url!r}: it refuses {what} with HTTP {status}: {_message(text)}; {remedy}")
     return _read(text)
 
