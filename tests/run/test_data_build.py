@@ -156,7 +156,22 @@ def test_the_same_file_gives_the_same_rows_in_an_order_of_choice(raw: Path) -> N
 def test_what_cannot_be_built_says_why_and_leaves_nothing(raw: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         run_build(raw, spec_of(**changes))
-    assert not (raw / "out").exists()
+    assert sorted(path.name for path in raw.iterdir()) == ["benchmark.jsonl.gz", "raw.jsonl"]
+
+
+def test_rows_that_are_damaged_are_dropped_and_equal_ids_told_apart(tmp_path: Path) -> None:
+    rows = [
+        '{"id": 1, "question": "How many legs have two \\ud800 cats together?", "answer": 8}',
+        '{"id": 1, "question": "How many legs have three cats together?", "answer": 12, "more": {"a": [1]}}',
+        '{"id": 1, "question": "How many legs have four cats together?", "answer": "16", "pass_rate": "x"}',
+        '{"id": 2, "question": ["How many legs?"], "answer": "7"}',
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    for kind in ("jsonl", "parquet"):
+        assert run_build(tmp_path, {"sources": [{"path": "rows.jsonl"}], "format": kind}, output=kind).dropped == {"unusable": 2}
+        questions = load_questions(DataSource(path=f"{kind}/train.{kind}"), base_directory=tmp_path)
+        assert [(each.id, each.answer) for each in questions] == [("1", "12"), ("rows.jsonl#1", "16")]
+        assert questions[1].fields["origin_pass_rate"] == "x"
 
 
 @pytest.mark.parametrize(

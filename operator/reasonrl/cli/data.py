@@ -29,10 +29,15 @@ def build(
     directory. A build that was stopped goes on with the pass rates that it had.
     """
     from reasonrl.cli.job_file import read_mapping
+    from reasonrl.cli.problems import JobFileError
     from reasonrl.cli.run_errors import explained
     from reasonrl.data.build.spec import parse_build_spec
 
-    mapping = read_mapping(file)
+    try:
+        mapping = read_mapping(file)
+    except JobFileError as error:
+        wanted = " (this file is no job: it begins with sources)" if "a job" in str(error) else ""
+        raise JobFileError(f"{error}{wanted}") from error
     with explained(), _progress() as advance:
         spec = parse_build_spec(mapping)
         from reasonrl.run.data_build import BuildRequest
@@ -70,7 +75,7 @@ def check(
     """Find the questions of FILE that are a benchmark's, with or without other numbers. Exit code 0, whatever is found."""
     from reasonrl.api.data_spec import DataSource
     from reasonrl.cli.run_errors import explained
-    from reasonrl.data.build.overlap_check import overlaps_between
+    from reasonrl.data.build.overlap_check import overlaps_between, write_pairs
     from reasonrl.data.build.spec import BenchmarkSource, Overlaps
 
     here = Path()
@@ -85,21 +90,8 @@ def check(
     ]
     with explained(), _progress() as advance:
         pairs = list(overlaps_between(source, benchmarks, Overlaps(), base_directory=here, advance=advance))
-    if output is not None:
-        import json
-
-        with output.open("w", encoding="utf-8") as written:
-            for question, overlap in pairs:
-                row = {
-                    "id": question.id,
-                    "benchmark": overlap.benchmark,
-                    "like": overlap.held_out.id,
-                    "likeness": overlap.likeness,
-                    "share": round(overlap.share, 4),
-                    "question": question.text,
-                    "held_out_question": overlap.held_out.text,
-                }
-                written.write(json.dumps(row, ensure_ascii=False) + "\n")
+        if output is not None:
+            write_pairs(output, pairs)
     for question, overlap in pairs[:_SHOWN]:
         typer.echo(f"{question.id}  {overlap.likeness} ({overlap.share:.2f})  {overlap.held_out.id} of {overlap.benchmark}")
     if len(pairs) > _SHOWN:

@@ -26,6 +26,7 @@ from reasonrl.data.ngram_overlap import BenchmarkIndex
 from reasonrl.data.sources import source_name
 from reasonrl.rl.records import Question
 from reasonrl.run.data_pass_rate import QuestionRate, check_rule, measured_rates
+from reasonrl.run.pass_rate import PASS_RATE_FILE
 from reasonrl.run.run_directory import locked
 
 Advance = Callable[[str, int], None]
@@ -68,8 +69,14 @@ def build(request: BuildRequest, *, advance: Advance) -> BuildResult:
         check_rule(request.spec.pass_rate, seed=request.spec.seed, base_directory=request.base_directory)
     beside = output.with_name(output.name + _BUILDING)
     with locked(beside):
-        result = _built(request, beside, advance)
-    shutil.rmtree(beside)
+        try:
+            result = _built(request, beside, advance)
+        except BaseException:
+            # Nothing but pass rates is worth coming back to.
+            if not (beside / PASS_RATE_FILE).exists():
+                shutil.rmtree(beside)
+            raise
+        shutil.rmtree(beside)
     return result
 
 
@@ -78,7 +85,7 @@ def _built(request: BuildRequest, directory: Path, advance: Advance) -> BuildRes
     made = directory / "made"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
-    with (made / DROPPED_FILE).open("w", encoding="utf-8", errors="surrogatepass") as dropped:
+    with (made / DROPPED_FILE).open("w", encoding="utf-8") as dropped:
         ledger, found = Ledger(dropped), FoundOverlaps()
         index = BenchmarkIndex(_benchmarks(spec, found, base_directory=base))
         sound, kept = KeptFile(directory / "sound.jsonl"), KeptFile(directory / "apart.jsonl")
@@ -112,7 +119,7 @@ def _built(request: BuildRequest, directory: Path, advance: Advance) -> BuildRes
         files=files,
         pass_rate_note=None if spec.pass_rate is None else _pass_rate_note(spec.pass_rate),
     )
-    (made / CARD_FILE).write_text(card(facts, ledger, found, summary), encoding="utf-8", errors="replace")
+    (made / CARD_FILE).write_text(card(facts, ledger, found, summary), encoding="utf-8")
     _put_in_place(made, request.output)
     return BuildResult(read=ledger.total_read, dropped=ledger.dropped, files=files, overlaps=len(found.pairs))
 

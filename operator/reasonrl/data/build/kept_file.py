@@ -52,8 +52,8 @@ def _line(question: Question) -> bytes:
         "source": question.source,
         "fields": dict(question.fields),
     }
-    return (json.dumps(values, ensure_ascii=False, default=str) + "\n").encode("utf-8", errors="surrogatepass")
+    return (json.dumps(values, ensure_ascii=False, default=str) + "\n").encode()
 
 
 def _question(line: bytes) -> Question:
-    return Question(**json.loads(line.decode("utf-8", errors="surrogatepass")))
+    return Question(**json.loads(line))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from reasonrl.api.data_spec import DataSource
 from reasonrl.data.build.reading import read_benchmarks, read_source
 from reasonrl.data.build.spec import BenchmarkSource, Overlaps
+from reasonrl.data.errors import DataError
 from reasonrl.data.ngram_overlap import BenchmarkIndex, Overlap
 from reasonrl.rl.records import Question
 
@@ -28,6 +30,25 @@ def overlaps_between(
         advance("comparing with the benchmarks", number)
         for overlap in index.overlaps(question, same_question=rule.same_question, other_numbers=rule.other_numbers):
             yield question, overlap
+
+
+def write_pairs(path: Path, pairs: Sequence[tuple[Question, Overlap]]) -> None:
+    """A line for each pair. Raises DataError when it cannot be written."""
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for question, overlap in pairs:
+                row = {
+                    "id": question.id,
+                    "benchmark": overlap.benchmark,
+                    "like": overlap.held_out.id,
+                    "likeness": overlap.likeness,
+                    "share": round(overlap.share, 4),
+                    "question": question.text,
+                    "held_out_question": overlap.held_out.text,
+                }
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise DataError(f"--output {path}: cannot be written: {error.strerror or error}") from error
 
 
 def _questions(source: DataSource, base_directory: Path) -> Iterator[Question]:

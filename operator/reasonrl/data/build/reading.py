@@ -7,6 +7,7 @@ field has the wrong name.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -47,6 +48,9 @@ def read_source(source: DataSource, *, base_directory: Path) -> Iterator[Questio
             first_reason = str(error) if number == 0 else first_reason
             yield Unusable(name, row.place, str(error))
             continue
+        if not _is_text(question):
+            yield Unusable(name, row.place, "holds half of a surrogate pair, which is no character; the source was cut or decoded wrongly")
+            continue
         usable += 1
         yield question
     if not usable:
@@ -71,6 +75,15 @@ def sha256_of(source: DataSource, *, base_directory: Path) -> str | None:
         return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_text(question: Question) -> bool:
+    """Whether every text of the row can be written as UTF-8: JSON can escape what cannot."""
+    try:
+        json.dumps([question.id, question.text, question.answer, dict(question.fields)], ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _rows(source: DataSource, base_directory: Path) -> Iterator[Row]:

@@ -56,7 +56,7 @@ def write_rows(
         if kind == "parquet":
             _write_parquet(path, rows)
             return
-        with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
+        with path.open("w", encoding="utf-8") as file:
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except OSError as error:
