@@ -19,6 +19,10 @@ class EngineLostError(Exception):
     """The engine is gone, does not answer, or is broken. It is not asked again; the message says what was seen."""
 
 
+class WeightsGoneError(Exception):
+    """The published weights are not there any more, since whoever published them has died: no engine can ever take them."""
+
+
 class EnginesLostError(Exception):
     """No engine is left, and none came in time. Trying again later may help: nothing is wrong with what was asked."""
 
@@ -60,7 +64,8 @@ class EngineSession(Protocol):
 
     def load(self, weights: Iterable[tuple[str, torch.Tensor]], *, version: int, seconds: float) -> None:
         """Takes a full set of weights, after all tasks were finished or abandoned. Raises WeightLoadError when the engine refuses
-        them or does not say what they say, EngineLostError when that takes longer than `seconds`."""
+        them or does not say what they say, WeightsGoneError when they cannot be had from whoever published them, EngineLostError when
+        that takes longer than `seconds`."""
         ...
 
     def sleep(self, *, seconds: float) -> None:

@@ -130,7 +130,8 @@ class RolloutFleet:
         there, the next to join gets them. `weights` that are `Publishable` or a `WeightSnapshot` are handed over; others are copied.
 
         Raises WeightLoadError when a member refuses them, or does not say what they say, and again when it is given them a second
-        time; the fleet then goes back to the weights from before.
+        time; the fleet then goes back to the weights from before. Raises WeightsGoneError, as all calls after it, when whoever published
+        them has died.
         """
         reply: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
         self._send(NewWeights(snapshot_of(weights, version=version), reply))

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from reasonrl.rollout.engine_session import Collected, EngineLostError, EngineSession, EnginesLostError
+from reasonrl.rollout.engine_session import Collected, EngineLostError, EngineSession, EnginesLostError, WeightsGoneError
 from reasonrl.rollout.errors import RolloutError
 from reasonrl.rollout.fleet_call import Call, deal, fault_in, refusal, tried_again
 from reasonrl.rollout.fleet_member import Load, Member, Order, Presence, Report, Sleep, Stop, Wake, Work, serve
@@ -157,6 +157,9 @@ class Dispatcher:
         if isinstance(error, WeightLoadError):
             self._mismatched(member, error)
             return
+        if isinstance(error, WeightsGoneError):
+            self._weights_gone(error)
+            return
         if error is not None:
             self._retire(member, str(error) if isinstance(error, EngineLostError) else f"{type(error).__name__}: {error}")
             return
@@ -235,6 +238,16 @@ class Dispatcher:
             self._retire(member, str(error))
             self._mismatch = final
             self._end_call(final)
+
+    def _weights_gone(self, error: WeightsGoneError) -> None:
+        """No member is to blame, and no other would fare better."""
+        if self.failure is None:
+            self.failure = error
+            self._tell("WeightsGone", str(error))
+        if self._loading is not None:
+            self._loading.put(error)
+            self._loading = None
+        self._end_call(error)
 
     def _is_current(self, member: Member) -> None:
         member.current = True

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from reasonrl.rl.records import Prompt, Question
-from reasonrl.rollout.engine_session import EngineLostError
+from reasonrl.rollout.engine_session import EngineLostError, WeightsGoneError
 from reasonrl.rollout.errors import RolloutError
 from reasonrl.rollout.fleet import RolloutFleet
 from reasonrl.rollout.fleet_member import Presence
@@ -432,6 +432,36 @@ def test_a_node_on_which_engines_do_not_last_is_told_so(head, standing, make_fle
     finally:
         membership.close()
     assert "2 engines in a row ended here without a task done, the last: " in told.read_text()
+
+
+class Publisher:
+    """Publishes weights, as rank 0 does, and owns them."""
+
+    def publish(self):
+        return publish(weights_of(1), version=3, dtype=None)
+
+
+def cannot_be_had(reference):
+    try:
+        ray.get(reference, timeout=1.0)
+    except ray.exceptions.ObjectLostError:
+        return True
+    except ray.exceptions.GetTimeoutError:
+        pass
+    return False
+
+
+def test_weights_whose_rank_has_died_are_no_fault_of_the_engines(standing, make_fleet, prompts):
+    fleet = make_fleet({"standing": standing})
+    publisher = ray.remote(num_cpus=0)(Publisher).remote()
+    published = ray.get(publisher.publish.remote(), timeout=SECONDS)
+    ray.kill(publisher)
+    until(lambda: cannot_be_had(published.reference))
+    with pytest.raises(WeightsGoneError, match="weights of version 3: the rank that published them has died"):
+        fleet.load(published, version=3)
+    assert presence_of(fleet, "standing") is not Presence.LOST
+    with pytest.raises(WeightsGoneError):
+        fleet.sample(prompts, responses_per_prompt=2, setting=SETTING)
 
 
 def test_weights_that_do_not_fit_into_the_object_store_name_the_field_to_raise(head):

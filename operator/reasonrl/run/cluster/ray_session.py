@@ -8,10 +8,10 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from reasonrl.rollout.engine_session import Collected, EngineLostError
+from reasonrl.rollout.engine_session import Collected, EngineLostError, WeightsGoneError
 from reasonrl.rollout.stepping import SteppingEngine
 from reasonrl.rollout.task import RolloutTask
 from reasonrl.run.cluster.engine_actor import SIDE_BY_SIDE, EngineActor, EngineDescription
@@ -63,7 +63,14 @@ class RaySession:
         """`weights` that are not published yet are published for this engine alone."""
         known = weights if isinstance(weights, PublishedWeights) else publish(weights, version=version, dtype=None)
         what = f"take the weights of version {version}"
-        self._get(self._actor.load.remote(known.manifest, known.reference, seconds), what, seconds=seconds)
+        try:
+            self._get(self._actor.load.remote(known.manifest, known.reference, seconds), what, seconds=seconds)
+        except (EngineLostError, ObjectLostError) as error:
+            # Ray says the second, bare or as the cause of the first, where the argument is what cannot be had.
+            lost = error if isinstance(error, ObjectLostError) else error.__cause__
+            if isinstance(lost, ObjectLostError):
+                raise WeightsGoneError(f"nobody could {what}: the rank that published them has died ({type(lost).__name__})") from error
+            raise
 
     def sleep(self, *, seconds: float) -> None:
         self._get(self._actor.sleep.remote(seconds), "sleep", seconds=seconds)

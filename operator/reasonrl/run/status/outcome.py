@@ -14,7 +14,7 @@ from reasonrl.api.exit_codes import ExitCode
 from reasonrl.api.names import Role
 from reasonrl.data.errors import DataError
 from reasonrl.rl.packed_weights import PackedWeightsError
-from reasonrl.rollout.engine_session import EngineLostError, EnginesLostError
+from reasonrl.rollout.engine_session import EngineLostError, EnginesLostError, WeightsGoneError
 from reasonrl.rollout.errors import RolloutError
 from reasonrl.rollout.protocol import WeightLoadError
 from reasonrl.run.checkpoint_store import CheckpointDiskFullError, CheckpointDiskReadOnlyError, CheckpointError
@@ -51,6 +51,7 @@ _TABLE: tuple[tuple[type[Exception], ExitCode, str], ...] = (
     (RanksLostError, ExitCode.RETRYABLE, "RankLost"),
     (EngineLostError, ExitCode.RETRYABLE, "EngineLost"),
     (EnginesLostError, ExitCode.RETRYABLE, "EngineLost"),
+    (WeightsGoneError, ExitCode.RETRYABLE, "RankLost"),
     (PackedWeightsError, ExitCode.RETRYABLE, "WeightsDamaged"),
     (WeightLoadError, ExitCode.FATAL, "WeightsMismatch"),
     (RolloutError, ExitCode.FATAL, "RolloutRefused"),

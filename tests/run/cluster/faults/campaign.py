@@ -73,6 +73,7 @@ def _play_one_run(rows: Sequence[Row], directory: Path, *, expected: Path, say: 
             if done[-1].problems:
                 break
         conclude(run, done, expected=expected, same_model=rows[0].same_model)
+        say(f"the run of these ended; model {done[-1].model}, processes left {done[-1].processes_left}, files left {done[-1].files_left}")
         return done
     finally:
         run.destroy()
