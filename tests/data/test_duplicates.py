@@ -42,6 +42,15 @@ def test_a_near_repeat_has_the_same_numbers_and_the_same_answer() -> None:
     assert not repeated(near, "288", near=None)
 
 
+def test_a_picture_tells_two_questions_apart_only_under_a_short_sentence() -> None:
+    one, other = "[asy] draw((0,0)--(3,4)); [/asy]", "[asy] fill(circle((0,0),5)); [/asy]"
+    known = KnownQuestions(near=0.8)
+    assert known.repeat_of(question("a", f"What is the area of the shaded region? {one}")) is None
+    assert known.repeat_of(question("b", f"What is the area of the shaded region? {other}")) is None
+    assert known.repeat_of(question("c", f"{LONG} {one}")) is None
+    assert known.repeat_of(question("d", f"{LONG} {other}")) is not None
+
+
 def test_questions_without_any_word_are_compared_by_their_signs() -> None:
     known = KnownQuestions(near=0.8)
     assert known.repeat_of(question("a", "∑∏")) is None

@@ -56,6 +56,7 @@ def test_a_question_of_the_kind_is_known(text: str, answer: str, kind: str) -> N
         ('How many sides has the polygon? [asy] draw((0,0)--(1,0)--(1,1)--cycle); label("(a)", (0,0)); label("(b)", (1,0)); [/asy]', "3"),
         ("In the figure below, what is the area? [asy] draw((0,0)--(1,0)--(1,1)--cycle); [/asy]", "0.5"),
         ("Nancy figured out 3 of 12 puzzles. How many are left?", "9"),
+        ("Keenan needs to write an essay of 1200 words at 400 words an hour. How many hours does she need?", "3"),
         ("A figure skater turns 3 times a second. How many turns in a minute?", "180"),
     ],
 )

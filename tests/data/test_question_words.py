@@ -48,5 +48,7 @@ def test_a_text_shorter_than_a_run_is_one_run_and_an_empty_one_has_none() -> Non
 def test_answers_are_the_same_text_but_for_typesetting() -> None:
     assert plain_answer("$1,000$") == plain_answer("1000")
     assert plain_answer(r"\frac{1}{2}") == plain_answer("1/2")
+    assert plain_answer("085") == plain_answer("85") != plain_answer("0.85")
+    assert plain_answer("000") == plain_answer("0")
     assert plain_answer("12") != plain_answer("1 2")
     assert plain_answer("∅") == "∅"

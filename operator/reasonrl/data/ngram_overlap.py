@@ -83,7 +83,7 @@ def _read(question: Question) -> _Read:
 
 
 class BenchmarkIndex:
-    """The benchmarks' questions by their runs of words. Memory grows with the benchmarks alone, about 20 kB a question."""
+    """The benchmarks' questions by their runs of words. Memory grows with the benchmarks alone, about 25 kB a question."""
 
     def __init__(self, benchmarks: Iterable[tuple[str, Iterable[Question]]]) -> None:
         self._entries: list[tuple[str, _Read]] = []

@@ -17,6 +17,7 @@ _LINK = re.compile(r"\[([^\]]*)\]\(https?://[^\s()]*(?:\([^\s()]*\)[^\s()]*)?\)"
 _SHORT_FRACTION = re.compile(r"(\\[dtc]?frac)\s*(\d)\s*(\d)")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[^}]*\}(?:\{[lcr|]+\})?")
 _WORD = re.compile(r"\\([a-zA-Z]+)|[^\W\d_]+|\d+(?:\.\d+)?|[+\-=<>]")
+_LEADING_ZEROS = re.compile(r"^0+(?=\d)")
 _LAYOUT_COMMANDS = """
     left right big bigg bigl bigr biggl biggr text textrm textbf textit emph mathrm mathbf mathit mathsf rm bf it displaystyle quad qquad 
     frac dfrac tfrac cfrac cdot times ast operatorname hspace vspace limits nolimits hline label underline overline boldsymbol bm 
@@ -107,8 +108,9 @@ def plain_words(words: Sequence[str]) -> int:
 
 
 def plain_answer(answer: str) -> str:
-    """The answer without typesetting that says nothing: 1,000 and $1000$ are 1000, \\frac{1}{2} and 1/2 are `1 2`."""
-    return " ".join(question_words(answer)) or "".join(answer.split())
+    """The answer without typesetting that says nothing: 1,000 and $1000$ are 1000, 085 is 85."""
+    words = [_LEADING_ZEROS.sub("", word) for word in question_words(answer)]
+    return " ".join(words) or "".join(answer.split())
 
 
 def ngrams(words: Sequence[str], size: int) -> frozenset[tuple[str, ...]]:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reasonrl.data.question_words import drawing_of, ngrams, numbers_of, plain_answer, question_words
+from reasonrl.data.question_words import drawing_of, ngrams, numbers_of, plain_answer, plain_words, question_words
 from reasonrl.rl.records import Question
 
 _RUN_WORDS = 3
+_LEAST_PLAIN_WORDS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Repeat:
 
 
 class KnownQuestions:
-    """The questions met so far. Memory: about 1 kB for a question of 60 words, its runs as 64-bit hashes."""
+    """The questions met so far. Memory: about 2 kB for a question of 60 words, most of it its runs as 64-bit hashes."""
 
     def __init__(self, *, near: float | None) -> None:
         self._near = near
@@ -46,7 +47,8 @@ class KnownQuestions:
         """The earlier question that this one repeats; a question that repeats none is remembered."""
         words = question_words(question.text)
         # A text of other signs alone, such as "∑", has no words to be compared by.
-        drawing = drawing_of(question.text)
+        # Under a short sentence ("What is the area of the shaded region?") the picture is the question.
+        drawing = drawing_of(question.text) if plain_words(words) < _LEAST_PLAIN_WORDS else ""
         exact = _digest(f"{' '.join(words) if words else question.text}\n{drawing}")
         answer = plain_answer(question.answer)
         if exact in self._equal:

@@ -63,7 +63,7 @@ _OPEN = re.compile(
     _AT_INSTRUCTION
     + r"(?:explain\b|describe\b|discuss\b|comment\s+on\b|give\s+(?:an?\s+)?(?:examples?|reasons?|interpretation|definition)\b"
     r"|construct\s+an\s+example\b|state\s+(?:the|and)\s+(?:theorem|definition|prove)|define\s+(?:the\s+(?:term|concept)|what)\b"
-    r"|write\s+an?\s+(?:story|essay|problem|program|paragraph)\b|sketch\b|investigate\b)"
+    r"|sketch\b|investigate\b)"
     r"|\bwhat\s+is\s+(?:meant\s+by|the\s+(?:definition|meaning|concept)\s+of)\b|\bwhat\s+can\s+you\s+say\b|\bin\s+your\s+own\s+words\b",
     re.IGNORECASE,
 )
