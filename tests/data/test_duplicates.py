@@ -42,13 +42,18 @@ def test_a_near_repeat_has_the_same_numbers_and_the_same_answer() -> None:
     assert not repeated(near, "288", near=None)
 
 
-def test_a_picture_tells_two_questions_apart_only_under_a_short_sentence() -> None:
+def test_a_picture_tells_two_questions_apart_under_a_short_sentence_or_beside_another_answer() -> None:
     one, other = "[asy] draw((0,0)--(3,4)); [/asy]", "[asy] fill(circle((0,0),5)); [/asy]"
     known = KnownQuestions(near=0.8)
     assert known.repeat_of(question("a", f"What is the area of the shaded region? {one}")) is None
     assert known.repeat_of(question("b", f"What is the area of the shaded region? {other}")) is None
     assert known.repeat_of(question("c", f"{LONG} {one}")) is None
     assert known.repeat_of(question("d", f"{LONG} {other}")) is not None
+    assert known.repeat_of(question("e", f"{LONG} {other}", "2")) is None
+    assert known.repeat_of(question("f", f"{LONG} {other}", "2")) is not None
+    changed = known.repeat_of(question("g", f"{LONG} {one}", "2"))
+    assert changed is not None
+    assert not changed.same_answer
 
 
 def test_questions_without_any_word_are_compared_by_their_signs() -> None:

@@ -39,6 +39,7 @@ class KnownQuestions:
         self._equal: dict[bytes, int] = {}
         self._ids: list[str] = []
         self._answers: list[str] = []
+        self._drawings: list[bytes] = []
         self._numbers: list[bytes] = []
         self._runs: list[NDArray[np.uint64]] = []
         self._by_run: dict[int, list[int]] = defaultdict(list)
@@ -47,15 +48,23 @@ class KnownQuestions:
         """The earlier question that this one repeats; a question that repeats none is remembered."""
         words = question_words(question.text)
         # A text of other signs alone, such as "∑", has no words to be compared by.
+        drawing = drawing_of(question.text)
         # Under a short sentence ("What is the area of the shaded region?") the picture is the question.
-        drawing = drawing_of(question.text) if plain_words(words) < _LEAST_PLAIN_WORDS else ""
-        exact = _digest(f"{' '.join(words) if words else question.text}\n{drawing}")
+        telling_drawing = drawing if plain_words(words) < _LEAST_PLAIN_WORDS else ""
+        # A text of other signs alone, such as "∑", has no words to be compared by.
+        text = " ".join(words) or question.text
         answer = plain_answer(question.answer)
+        exact = _digest(f"{text}\n{telling_drawing}")
         if exact in self._equal:
             first = self._equal[exact]
-            return Repeat(self._ids[first], 1.0, self._answers[first] == answer)
+            if self._answers[first] == answer or self._drawings[first] == _digest(drawing):
+                return Repeat(self._ids[first], 1.0, self._answers[first] == answer)
+            # Another picture and another answer: another question, known by both.
+            exact = _digest(f"{text}\n{drawing}\n{answer}")
+            if exact in self._equal:
+                return Repeat(self._ids[self._equal[exact]], 1.0, same_answer=True)
         runs = np.array(sorted({_hash(run) for run in ngrams(words, _RUN_WORDS)}), dtype=np.uint64)
-        numbers = _digest(f"{sorted(numbers_of(words).items())} {drawing}")
+        numbers = _digest(f"{sorted(numbers_of(words).items())} {telling_drawing}")
         prefix = self._prefix(runs)
         near = self._nearest(runs, prefix, numbers, answer)
         if near is not None:
@@ -64,6 +73,7 @@ class KnownQuestions:
         self._equal[exact] = place
         self._ids.append(question.id)
         self._answers.append(answer)
+        self._drawings.append(_digest(drawing))
         if self._near is not None:
             self._numbers.append(numbers)
             self._runs.append(runs)
