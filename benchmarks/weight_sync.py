@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 # Ray looks for its token once, when it is imported.
-os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16), OMP_NUM_THREADS="1")
 
 import ray
 import torch
@@ -82,9 +82,7 @@ class Storage:
 
 
 def start_node(role: Role, *, port: int, scratch: Path, head: str | None) -> RayNode:
-    settings = NodeSettings(
-        role=role, index=0, address=ADDRESS, head=head, port=port, gpus=0, scratch=scratch, store_bytes=3 * 2**30, threads=1
-    )
+    settings = NodeSettings(role=role, index=0, address=ADDRESS, head=head, port=port, gpus=0, scratch=scratch, store_bytes=3 * 2**30)
     node = RayNode(settings)
     node.wait_ready(SECONDS)
     return node
