@@ -14,7 +14,7 @@ from faults.strikes import DRAINED, ENGINE, HEAD, POD, RANK, all_rows
 
 pytestmark = pytest.mark.slow
 
-ROWS = ((ENGINE, "rollout"), (POD, "weightSync"), (RANK, "update"), (HEAD, "rollout"), (DRAINED, "rollout"))
+ROWS = ((ENGINE, "rollout"), (POD, "weightSync"), (RANK, "weightSync"), (HEAD, "rollout"), (DRAINED, "rollout"))
 
 
 @pytest.fixture(scope="module")
