@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from reasonrl.cli import data, explain, grade, operator, plan, pods, report, run, validate
+from reasonrl.cli import compare, data, explain, grade, operator, plan, pods, report, run, sweep, validate
 from reasonrl.cli import eval as evaluation
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ def _options(
     """Reinforcement learning for reasoning models, from one file."""
 
 
-for command in (validate, plan, explain, run, report, evaluation, grade, data, operator, pods):
+for command in (validate, plan, explain, run, report, sweep, compare, evaluation, grade, data, operator, pods):
     command.register(app)
 
 
