@@ -13,7 +13,9 @@ from reasonrl.api.parse import parse_job
 from reasonrl.cli.job_file import check_paths, line_of, load_job_file, read_mapping
 from reasonrl.cli.problems import JobFileError
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").rglob("*.yaml"))
+FILES = sorted((Path(__file__).resolve().parents[2] / "examples").rglob("*.yaml"))
+EXAMPLES = [path for path in FILES if "\nkind: ReasoningRLJob\n" in path.read_text()]
+"""The jobs; other commands have examples of their own among the files."""
 
 Cli = Callable[..., Any]
 JobFile = Callable[..., Path]
