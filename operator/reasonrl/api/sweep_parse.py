@@ -42,8 +42,8 @@ def _problems(shape: type[ContractModel], error: ValidationError) -> list[Proble
 def _path(location: Sequence[str | int]) -> str:
     parts: list[str] = []
     for part in location:
-        # pydantic adds which of several types it tried, and "[key]" for the key of an object; the file has neither.
-        if isinstance(part, str) and (part.startswith(("list[", "dict[")) or part == "[key]"):
+        # pydantic adds which of several types it tried (list[…], the name of a class), and "[key]" for a key; the file has neither.
+        if isinstance(part, str) and (part.startswith(("list[", "dict[", "literal[")) or part == "[key]" or part[:1].isupper()):
             continue
         parts.append(f"[{part}]" if isinstance(part, int) else f".{part}")
     return "".join(parts).removeprefix(".")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,41 +43,50 @@ def tasks_with_shared_start(runs: list[SweepRun], *, directory: str) -> list[Swe
         if run.job.spec.sft is None or run.job.spec.sft.only_warm_start:
             tasks[run.name] = SweepTask(name=run.name, job=run.job)
             continue
-        start = f"{WARM_START_DIRECTORY}/{_key(run.job)}/seed-{run.seed}"
-        tasks.setdefault(start, SweepTask(name=start, job=_only_warm_start(run.job)))
+        document = _only_warm_start(run.job)
+        start = f"{WARM_START_DIRECTORY}/{_key(document)}/seed-{run.seed}"
+        tasks.setdefault(start, SweepTask(name=start, job=parse_job(document)))
         model = f"{directory}/{start}/{FINAL_DIRECTORY}"
         tasks[run.name] = SweepTask(name=run.name, job=_started_from(run.job, model), needs=start)
     return list(tasks.values())
 
 
-def _key(job: ReasoningRLJob) -> str:
-    """Of everything but the seed that the weights after the warm start depend on."""
-    _, spec = _parts(job)
-    model = {name: value for name, value in spec["model"].items() if name != "reference"}
-    trainer = {name: spec["trainer"][name] for name in ("tokensPerMicroBatch", "logitsChunkTokens")}
-    parts = {"model": model, "sft": spec["sft"], "prompt": spec["prompt"], "trainer": trainer}
+def _only_warm_start(job: ReasoningRLJob) -> dict[str, Any]:
+    """A job of nothing but what the weights after the warm start depend on, so that it is the same whichever arm it was taken from. A
+    batch, a reward and a phase are there because a job must have them; nothing reads them."""
+    spec = _dumped(job)["spec"]
+    return {
+        "apiVersion": job.api_version,
+        "kind": job.kind,
+        "metadata": {"name": WARM_START_DIRECTORY},
+        "spec": {
+            "seed": spec["seed"],
+            "model": {name: value for name, value in spec["model"].items() if name != "reference"},
+            "prompt": spec["prompt"],
+            # The tokenizer of a model made from nothing is that of the first source's task.
+            "data": {"train": spec["data"]["train"]},
+            "sft": {**spec["sft"], "onlyWarmStart": True},
+            "algorithm": {"promptsPerStep": 1},
+            "rewards": [{"type": "answer"}],
+            "phases": [{"name": WARM_START_DIRECTORY, "maxResponseTokens": 1, "until": {"steps": 1}}],
+            "trainer": {name: spec["trainer"][name] for name in ("tokensPerMicroBatch", "logitsChunkTokens")},
+        },
+    }
+
+
+def _key(document: Mapping[str, Any]) -> str:
+    """The same for all seeds."""
+    parts = {name: value for name, value in document["spec"].items() if name != "seed"}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _only_warm_start(job: ReasoningRLJob) -> ReasoningRLJob:
-    document, spec = _parts(job)
-    spec["sft"] = {**spec["sft"], "onlyWarmStart": True}
-    # Nothing of these is looked at before reinforcement learning begins.
-    spec["algorithm"]["kl"] = None
-    spec["selection"] = []
-    spec["evaluation"] = {**spec["evaluation"], "benchmarks": []}
-    spec["checkpoint"] = {**spec["checkpoint"], "keepBest": None}
-    document["metadata"] = {**document["metadata"], "name": WARM_START_DIRECTORY}
-    return parse_job(document)
-
-
 def _started_from(job: ReasoningRLJob, model: str) -> ReasoningRLJob:
-    document, spec = _parts(job)
+    document = _dumped(job)
+    spec = document["spec"]
     spec["sft"] = None
-    spec["model"] = {**spec["model"], "scratch": None, "path": model, "revision": None, "tokenizer": None}
+    spec["model"] |= {"scratch": None, "path": model, "revision": None, "tokenizer": None}
     return parse_job(document)
 
 
-def _parts(job: ReasoningRLJob) -> tuple[dict[str, Any], dict[str, Any]]:
-    document: dict[str, Any] = job.dumped()
-    return document, document["spec"]
+def _dumped(job: ReasoningRLJob) -> dict[str, Any]:
+    return job.dumped()

@@ -33,6 +33,7 @@ def compare(
     picture: Annotated[
         Path | None, typer.Option(help="Also write the figure as .svg, .png or .pdf; takes matplotlib.", show_default=False)
     ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the tables as Markdown.", show_default=False)] = None,
     smoothing: Annotated[
         int | None, typer.Option(min=1, help="Steps that training curves are smoothed over; 1 for none. Default: by the longest run.")
     ] = None,
@@ -43,6 +44,7 @@ def compare(
 
     from reasonrl.cli.compare_view import show_comparison
     from reasonrl.report.comparison.arms import read_comparison
+    from reasonrl.report.comparison.markdown import markdown_of
     from reasonrl.report.comparison.page import render_comparison
     from reasonrl.report.comparison.picture import PictureError, draw_picture
     from reasonrl.report.comparison.verdicts import judge
@@ -60,14 +62,16 @@ def compare(
         write_page(render_comparison(comparison, verdicts, window=window), target)
         if picture is not None:
             draw_picture(comparison, picture, window=window)
+        if markdown is not None:
+            markdown.write_text(markdown_of(comparison, verdicts), encoding="utf-8")
     except (RunReadError, PictureError) as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}")
     show_comparison(comparison, verdicts, Console())
-    typer.echo(f"{target}")
-    if picture is not None:
-        typer.echo(f"{picture}")
+    for written in (target, picture, markdown):
+        if written is not None:
+            typer.echo(f"{written}")
     if strict and not _all_shown(verdicts):
         raise typer.Exit(1)
 

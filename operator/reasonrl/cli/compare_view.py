@@ -9,24 +9,27 @@ from rich.table import Table
 from rich.text import Text
 
 from reasonrl.report.comparison.arms import Comparison
-from reasonrl.report.comparison.tables import arm_rows, column_titles, tally, verdict_rows
+from reasonrl.report.comparison.tables import COLUMNS, arm_rows, column_titles, tally, verdict_rows
 from reasonrl.report.comparison.verdicts import Verdict
 
+_WIDE, _COLUMNS_WHERE_NARROW = 120, 3
 _STYLES = {"shown": "green", "opposite": "red", "not shown": "yellow", "too few seeds": "dim"}
 
 
 def show_comparison(comparison: Comparison, verdicts: Sequence[Verdict], console: Console) -> None:
     for problem in comparison.problems:
         console.print(Text(problem, style="yellow"), soft_wrap=True)
+    shown = len(COLUMNS) if console.width >= _WIDE else _COLUMNS_WHERE_NARROW
     arms = Table(box=None, pad_edge=False)
-    arms.add_column("arm", overflow="fold")
+    arms.add_column("arm", no_wrap=True)
     arms.add_column("seeds", justify="right")
-    for title in column_titles():
+    for title in column_titles()[:shown]:
         arms.add_column(title, justify="right")
     for row in arm_rows(comparison.arms):
-        arms.add_row(Text(row.title), str(row.seeds), *row.values)
+        arms.add_row(Text(row.name), str(row.seeds), *(Text(value, no_wrap=True) for value in row.values[:shown]))
     console.print(arms)
-    console.print("last tenth of the steps; mean ± standard deviation over seeds", style="dim", highlight=False)
+    more = "" if shown == len(COLUMNS) else "; more columns on the page"
+    console.print(f"last tenth of the steps; mean ± standard deviation over seeds{more}", style="dim", highlight=False)
     if not verdicts:
         return
     claims = Table(box=None, pad_edge=False)

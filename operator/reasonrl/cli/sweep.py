@@ -56,13 +56,13 @@ def sweep(
         base_file = file.resolve().parent / spec.job
         base = read_mapping(base_file)
         runs = sweep_runs(spec, base)
+        directory = (output or Path("runs") / spec.name).resolve()
+        tasks = tasks_with_shared_start(runs, directory=str(directory)) if spec.share_warm_start else separate_tasks(runs)
     except JobError as error:
         raise JobInFileError(file, error.problems) from error
     problems = [problem for run in runs[: len(runs) // len(spec.seeds)] for problem in _problems_here(run, base_file.parent)]
     if problems:
         fail_with(problems)
-    directory = (output or Path("runs") / spec.name).resolve()
-    tasks = tasks_with_shared_start(runs, directory=str(directory)) if spec.share_warm_start else separate_tasks(runs)
     kept = {SWEEP_FILE: yaml.safe_dump(record_of(spec).dumped(), sort_keys=False, allow_unicode=True)}
     if spec.checks is not None:
         kept[CHECKS_FILE] = _checks_text(spec.checks, file)

@@ -168,6 +168,8 @@ def _job_name(run: RunRecord) -> str:
 
 
 def _setting(spec: ArmSpec) -> str:
+    if not spec.set:
+        return "the job as it is"
     return ", ".join(
         f"{path.removeprefix('spec.')} = {value if isinstance(value, str) else json.dumps(value)}" for path, value in spec.set.items()
     )

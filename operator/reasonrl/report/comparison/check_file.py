@@ -5,7 +5,7 @@ A check has a direction and a smallest difference, and no exact number: at anoth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -18,6 +18,7 @@ from reasonrl.report.comparison.measures import FIRST, LAST, MEASURES, WHOLE, Wi
 Sentence = Annotated[str, Field(min_length=1, max_length=600)]
 Margin = Annotated[float, Field(ge=0.0, le=1.0e9)]
 Direction = Literal["higher", "lower"]
+MOST_CHECKS = 500
 
 
 class WindowSpec(ContractModel):
@@ -72,46 +73,58 @@ class CorrelationCheck(_Check):
 
 
 Check = DifferenceCheck | ChangeCheck | CorrelationCheck
-
-
-class CheckFile(ContractModel):
-    checks: Annotated[tuple[Annotated[Check, Field(discriminator="type")], ...], Field(min_length=1, max_length=500)] = Field(
-        description="Claims, in the order of the verdicts."
-    )
+_KINDS: Mapping[str, type[DifferenceCheck] | type[ChangeCheck] | type[CorrelationCheck]] = {
+    "difference": DifferenceCheck,
+    "change": ChangeCheck,
+    "correlation": CorrelationCheck,
+}
 
 
 def parse_checks(mapping: Mapping[str, object]) -> tuple[Check, ...]:
-    """Raises JobError with everything that is wrong."""
+    """The claims of a file `checks: [...]`, in order. Raises JobError with everything that is wrong."""
+    problems = [Problem(name, mapping[name], "there is no such field; there is checks") for name in mapping if name != "checks"]
     items = mapping.get("checks")
-    written = dict(mapping)
-    if isinstance(items, list):
-        # Most checks are differences, so that type need not be said.
-        written["checks"] = [{"type": "difference", **item} if isinstance(item, dict) else item for item in items]
-    checks = parse_strictly(CheckFile, written).checks
-    problems = []
-    names = [check.name for check in checks]
-    for index, check in enumerate(checks):
-        metrics = {"metric": check.metric} | ({"with": check.with_metric} if isinstance(check, CorrelationCheck) else {})
-        for field, metric in metrics.items():
-            if metric not in MEASURES:
-                problems.append(Problem(f"checks[{index}].{field}", metric, f"there is no such metric; there is {', '.join(MEASURES)}"))
-        if names.index(check.name) != index:
+    if not isinstance(items, list) or not 0 < len(items) <= MOST_CHECKS:
+        raise JobError([*problems, Problem("checks", None, f"must be a list of 1 to {MOST_CHECKS} checks")])
+    checks: list[Check] = []
+    for index, item in enumerate(items):
+        try:
+            check = _parsed(item)
+        except JobError as error:
+            problems += [Problem(f"checks[{index}].{each.field}", each.value, each.message) for each in error.problems]
+            continue
+        problems += [Problem(f"checks[{index}].{each.field}", each.value, each.message) for each in _own_problems(check)]
+        if any(check.name == other.name for other in checks):
             problems.append(Problem(f"checks[{index}].name", check.name, "is there twice"))
-        if isinstance(check, DifferenceCheck) and check.a == check.b:
-            problems.append(Problem(f"checks[{index}].b", check.b, "is the same arm as a"))
-        if isinstance(check, CorrelationCheck) and metrics["metric"] in MEASURES and metrics["with"] in MEASURES:
-            kinds = {MEASURES[metric].of_evaluation is None for metric in metrics.values()}
-            if len(kinds) > 1:
-                problems.append(
-                    Problem(f"checks[{index}].with", metrics["with"], "one metric is of training steps and the other of evaluations")
-                )
-        for field in ("window", "earlier", "later"):
-            window = getattr(check, field, None)
-            if isinstance(window, WindowSpec) and window.start >= window.end:
-                problems.append(Problem(f"checks[{index}].{field}", window.start, "must begin before it ends"))
+        checks.append(check)
     if problems:
         raise JobError(problems)
-    return checks
+    return tuple(checks)
+
+
+def _parsed(item: object) -> Check:
+    if not isinstance(item, Mapping):
+        raise JobError([Problem("name", item, "each check is an object with name, claim, metric and direction")])
+    # Most checks are differences, so that need not be said.
+    kind = item.get("type", "difference")
+    if kind not in _KINDS:
+        raise JobError([Problem("type", kind, f"must be one of {', '.join(_KINDS)}")])
+    return parse_strictly(_KINDS[str(kind)], item)
+
+
+def _own_problems(check: Check) -> Iterator[Problem]:
+    metrics = {"metric": check.metric} | ({"with": check.with_metric} if isinstance(check, CorrelationCheck) else {})
+    unknown = {field: metric for field, metric in metrics.items() if metric not in MEASURES}
+    for field, metric in unknown.items():
+        yield Problem(field, metric, f"there is no such metric; there is {', '.join(MEASURES)}")
+    if isinstance(check, DifferenceCheck) and check.a == check.b:
+        yield Problem("b", check.b, "is the same arm as a")
+    if not unknown and len({MEASURES[metric].of_evaluation is None for metric in metrics.values()}) > 1:
+        yield Problem("with", metrics["with"], "one metric is of training steps and the other of evaluations")
+    for field in ("window", "earlier", "later"):
+        window = getattr(check, field, None)
+        if isinstance(window, WindowSpec) and window.start >= window.end:
+            yield Problem(field, window.start, "must begin before it ends")
 
 
 def window_of(text: WindowText) -> Window:

@@ -138,3 +138,13 @@ def shown(value: float | None, form: Form, *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     text = {"percent": f"{100 * value:{sign}.1f}", "tokens": f"{value:{sign},.1f}", "number": f"{value:{sign}.3g}"}[form]
     return text.replace("-", "−") + (" %" if form == "percent" and not signed else "")
+
+
+def shown_with_spread(mean: float, spread: float, form: Form) -> str:
+    """Both to the same decimals: the spread says how many of the mean's mean something."""
+    if form == "percent":
+        return f"{100 * mean:.1f} ± {100 * spread:.1f} %"
+    # Two significant digits of the spread; of the mean three, where there is none.
+    leading = spread if spread > 0 else abs(mean) / 10
+    decimals = 1 if form == "tokens" else max(0, min(6, 1 - math.floor(math.log10(leading)))) if leading > 0 else 1
+    return f"{mean:,.{decimals}f} ± {spread:,.{decimals}f}".replace("-", "−")

@@ -15,7 +15,7 @@ from reasonrl.report.comparison.tables import arm_rows, column_titles, tally, ve
 from reasonrl.report.comparison.verdicts import Verdict
 from reasonrl.report.page import json_for_script
 from reasonrl.report.palette import on_dark
-from reasonrl.report.wording import moment
+from reasonrl.report.wording import counted, moment
 
 
 def render_comparison(comparison: Comparison, verdicts: Sequence[Verdict], *, window: int) -> str:
@@ -27,7 +27,8 @@ def render_comparison(comparison: Comparison, verdicts: Sequence[Verdict], *, wi
     )
     return environment.get_template("comparison.html.jinja").render(
         title=comparison.title,
-        headline=tally(verdicts) if verdicts else _headline(comparison),
+        headline=tally(verdicts) if verdicts else "No claims were given to check.",
+        counted=_counted(comparison),
         written=moment(time.time()),
         problems=comparison.problems,
         arms=arm_rows(comparison.arms),
@@ -41,9 +42,9 @@ def render_comparison(comparison: Comparison, verdicts: Sequence[Verdict], *, wi
     )
 
 
-def _headline(comparison: Comparison) -> str:
+def _counted(comparison: Comparison) -> str:
     runs = sum(len(arm.runs) for arm in comparison.arms)
-    return f"{len(comparison.arms)} arms, {runs} finished runs. No claims were given to check."
+    return f"{counted(len(comparison.arms), 'arm')}, {counted(runs, 'finished run')}."
 
 
 def _packaged(name: str) -> str:

@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 CONFIDENCE = 0.95
 _ROUNDS = 300
@@ -50,6 +51,7 @@ def t_distribution(value: float, freedom: int) -> float:
     return 1 - tail if value > 0 else tail
 
 
+@cache
 def t_quantile(probability: float, freedom: int) -> float:
     """The value below which Student's t lies with this probability, from 0.5 up to 1."""
     if not 0.5 <= probability < 1:

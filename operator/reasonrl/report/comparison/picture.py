@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from reasonrl.report.comparison.measures import MEASURES, Measure
 from reasonrl.report.palette import color
 
 DRAWN = ("reward", "length", "testAccuracy")
-_INCHES = (3.7, 2.45)
+_INCHES = (3.7, 2.6)
+_CAPTION_INCHES = 0.3
 _FORMATS = (".svg", ".png", ".pdf")
 
 
@@ -38,24 +38,39 @@ def draw_picture(comparison: Comparison, path: Path, *, window: int) -> None:
 
     style = {"svg.hashsalt": "comparison", "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.rc_context(style):
-        panels, width, height = comparison.panels, len(DRAWN) * _INCHES[0], len(comparison.panels) * _INCHES[1]
-        figure, grid = pyplot.subplots(len(panels), len(DRAWN), figsize=(width, height), layout="constrained", squeeze=False)
+        panels = comparison.panels
+        size = (len(DRAWN) * _INCHES[0], len(panels) * _INCHES[1] + _CAPTION_INCHES)
+        figure = pyplot.figure(figsize=size, layout="constrained")
         try:
-            for panel, row in zip(panels, grid, strict=True):
-                _draw_row(panel, row, window=window)
+            # A part of its own for each panel, so that its title has a line of its own.
+            rows = figure.subfigures(len(panels) + 1, 1, height_ratios=[*[_INCHES[1]] * len(panels), _CAPTION_INCHES], squeeze=False)
+            for panel, (part,) in zip(panels, rows, strict=False):
+                _draw_panel(panel, part, window=window)
+            rows[-1][0].text(0.01, 0.5, _caption(comparison, window=window), fontsize=7.5, va="center", color="0.35")
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
         finally:
             pyplot.close(figure)
 
 
-def _draw_row(panel: Panel, row: Sequence[Any], *, window: int) -> None:
+def _caption(comparison: Comparison, *, window: int) -> str:
+    counts = sorted({len(arm.runs) for arm in comparison.arms if arm.runs})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    smoothing = f"; training curves are smoothed over {window} steps" if window > 1 else ""
+    return (
+        f"{comparison.title}: {seeds} seeds an arm. Lines are means over seeds, bands reach from the lowest to the highest seed{smoothing}."
+    )
+
+
+def _draw_panel(panel: Panel, part: Any, *, window: int) -> None:
+    part.suptitle(panel.title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
+    row = part.subplots(1, len(DRAWN))
     for name, axes in zip(DRAWN, row, strict=True):
         measure = MEASURES[name]
         _draw_arms(panel, measure, axes, window=window)
-        axes.set_title(measure.title + (" (%)" if measure.form == "percent" else ""), fontsize=8.5)
+        unit = {"percent": " (%)", "tokens": " (tokens)", "number": ""}[measure.form]
+        axes.set_title(measure.title + unit, fontsize=8.5)
         axes.set_xlabel("step")
-    row[0].set_ylabel(panel.title, fontsize=9, fontweight="bold")
     row[0].legend(frameon=False, fontsize=7)
 
 
@@ -66,8 +81,7 @@ def _draw_arms(panel: Panel, measure: Measure, axes: Any, *, window: int) -> Non
         if band is None:
             continue
         marker = "o" if measure.of_evaluation is not None else None
-        label = f"{arm.title} ({band.seeds} seeds)" if band.seeds > 1 else f"{arm.title} (1 seed)"
-        axes.plot(band.steps, [scale * value for value in band.mean], color=color(index), lw=1.4, marker=marker, ms=2.5, label=label)
+        axes.plot(band.steps, [scale * value for value in band.mean], color=color(index), lw=1.4, marker=marker, ms=2.5, label=arm.title)
         if band.seeds > 1:
             low, high = ([scale * value for value in edge] for edge in (band.low, band.high))
             axes.fill_between(band.steps, low, high, color=color(index), alpha=0.15, lw=0)

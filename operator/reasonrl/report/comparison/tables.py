@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reasonrl.report.comparison.arms import Arm
-from reasonrl.report.comparison.measures import LAST, MEASURES, shown, value_of
+from reasonrl.report.comparison.measures import LAST, MEASURES, shown, shown_with_spread, value_of
 from reasonrl.report.comparison.verdicts import Verdict, Word
 from reasonrl.report.wording import MISSING
 
@@ -93,11 +93,9 @@ def _spread(arm: Arm, name: str) -> str:
     form = MEASURES[name].form
     if not values:
         return MISSING
-    mean = shown(statistics.fmean(values), form)
     if len(values) < 2:
-        return mean
-    spread = shown(statistics.stdev(values), form).removesuffix(" %")
-    return f"{mean.removesuffix(' %')} ± {spread}" + (" %" if form == "percent" else "")
+        return shown(values[0], form)
+    return shown_with_spread(statistics.fmean(values), statistics.stdev(values), form)
 
 
 def _verdict_row(verdict: Verdict) -> VerdictRow:
