@@ -67,7 +67,7 @@ def quick_job(shared_tiny_job: dict[str, Any]) -> dict[str, Any]:
     del spec["sft"]
     spec["phases"] = [{"name": "only", "maxResponseTokens": 8, "until": {"steps": STEPS}}]
     spec["evaluation"] = {"everySteps": 0, "benchmarks": []}
-    spec["checkpoint"] = {"everySteps": 1, "keepLast": 1}
+    spec["checkpoint"] = {"everySteps": 2, "keepLast": 1}
     return shared_tiny_job
 
 

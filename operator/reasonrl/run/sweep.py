@@ -6,15 +6,11 @@ refuses to mix runs of another sweep into this one.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from reasonrl.api.exit_codes import ExitCode
@@ -23,6 +19,7 @@ from reasonrl.api.sweep_warm_start import SweepTask
 from reasonrl.run.run_directory import RunDirectoryError, kept_job, locked
 from reasonrl.run.stop_request import StopRequest
 from reasonrl.run.sweep_progress import RunState, State, is_finished
+from reasonrl.run.sweep_worker import WorkOrder, start_worker
 
 LOGS_DIRECTORY = "logs"
 LOOK_SECONDS = 0.5
@@ -58,7 +55,7 @@ def run_sweep(tasks: Sequence[SweepTask], place: SweepPlace, *, parallel: int, t
             run.look()
             if is_finished(run.directory):
                 run.state = State.FINISHED
-        children: dict[str, subprocess.Popen[bytes]] = {}
+        children: dict[str, BaseProcess] = {}
         try:
             while not _over(runs) and not stop.requested:
                 _end_of_children(runs, children, place)
@@ -73,7 +70,7 @@ def run_sweep(tasks: Sequence[SweepTask], place: SweepPlace, *, parallel: int, t
             # Only after an error of our own, or a second signal, is anything left.
             for child in children.values():
                 child.kill()
-                child.wait()
+                child.join()
         _look(runs, watch)
         return runs
 
@@ -117,44 +114,35 @@ def _ready(runs: Sequence[RunState]) -> list[RunState]:
     return ready
 
 
-def _started(run: RunState, place: SweepPlace, *, threads: int | None) -> subprocess.Popen[bytes]:
-    environment = dict(os.environ)
-    if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    arguments = [str(os.getpid()), str(run.directory), str(place.base_directory)]
+def _started(run: RunState, place: SweepPlace, *, threads: int | None) -> BaseProcess:
     log = _log(run, place)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "reasonrl.run.sweep_worker", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            # Ctrl-C reaches everything in the terminal's group; a run would take it and ours for two, and not save itself.
-            start_new_session=True,
-        )
-    assert child.stdin is not None
-    with contextlib.suppress(BrokenPipeError), child.stdin as given:
-        given.write(json.dumps(run.task.job.dumped()).encode())
     run.begin()
-    return child
+    return start_worker(
+        WorkOrder(
+            job=run.task.job.dumped(),
+            directory=run.directory,
+            base_directory=place.base_directory,
+            log=log,
+            threads=threads,
+        )
+    )
 
 
-def _end_of_children(runs: Sequence[RunState], children: dict[str, subprocess.Popen[bytes]], place: SweepPlace) -> None:
+def _end_of_children(runs: Sequence[RunState], children: dict[str, BaseProcess], place: SweepPlace) -> None:
     for run in runs:
         child = children.get(run.task.name)
-        if child is None or child.poll() is None:
+        if child is None or child.exitcode is None:
             continue
         del children[run.task.name]
         run.look()
-        run.exit_code = child.returncode
-        if child.returncode == ExitCode.SUCCESS and is_finished(run.directory):
+        run.exit_code = child.exitcode
+        if child.exitcode == ExitCode.SUCCESS and is_finished(run.directory):
             run.state = State.FINISHED
-        elif child.returncode == ExitCode.PREEMPTED:
+        elif child.exitcode == ExitCode.PREEMPTED:
             run.state, run.message = State.STOPPED, f"stopped by a signal after step {run.step}"
         else:
-            run.state, run.message = State.FAILED, _why(child.returncode, _log(run, place))
+            run.state, run.message = State.FAILED, _why(child.exitcode, _log(run, place))
 
 
 def _why(code: int, log: Path) -> str:
@@ -165,7 +153,7 @@ def _why(code: int, log: Path) -> str:
     return f"{lines[-1][:_MESSAGE_LETTERS] if lines else 'said nothing'} (exit code {code}; {log})"
 
 
-def _stop(runs: Sequence[RunState], children: dict[str, subprocess.Popen[bytes]], place: SweepPlace, watch: Watch) -> None:
+def _stop(runs: Sequence[RunState], children: dict[str, BaseProcess], place: SweepPlace, watch: Watch) -> None:
     for child in children.values():
         child.terminate()
     due = time.monotonic() + GRACE_SECONDS

@@ -100,7 +100,7 @@ def _spread(arm: Arm, name: str) -> str:
 
 def _verdict_row(verdict: Verdict) -> VerdictRow:
     check, result = verdict.check, verdict.result
-    unit = " points" if verdict.form == "percent" else ""
+    unit = {"percent": " points", "tokens": " tokens", "number": ""}[verdict.form]
     interval = MISSING
     if result is not None and result.low is not None:
         interval = f"{shown(result.low, verdict.form, signed=True)} to {shown(result.high, verdict.form, signed=True)}"
