@@ -121,11 +121,22 @@ def test_problems_name_arm_and_field_and_all_are_found_at_once() -> None:
     assert not any(field.startswith("arm fine") for field in found)
 
 
+@pytest.mark.parametrize("base", [{}, {"spec": []}, {**BASE, "spec": {**BASE["spec"], "rewards": []}}])
+def test_what_is_wrong_with_the_job_itself_is_said_once(base: dict[str, Any]) -> None:
+    with pytest.raises(JobError) as raised:
+        sweep_runs(parse_sweep(sweep(arms=[{"name": "a"}, {"name": "b", "set": {"spec.rollout.temprature": 0.6}}])), base)
+    fields = [problem.field for problem in raised.value.problems]
+    assert any(field.startswith("every arm: ") for field in fields)
+    assert len(fields) == len(set(fields))
+    assert not any(field.startswith("arm a: ") for field in fields)
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
         ({}, "arms"),
         ({"arms": [{"name": "a"}, {"name": "a"}]}, "arms"),
+        ({"arms": [{"name": "warm-start"}]}, "arms"),
         ({"arms": [{"name": "a"}], "seeds": [1, 1]}, "seeds"),
         ({"arms": [{"name": "a"}], "seeds": []}, "seeds"),
         ({"arms": [{"name": "a"}], "seed": [1]}, "seed"),

@@ -16,7 +16,7 @@ from reasonrl.api.problems import JobError, Problem
 from reasonrl.api.sweep_spec import MOST_RUNS, ArmSpec, AxisSpec, SweepRecord, SweepSpec, run_name
 
 _PART = re.compile(r"[^.\[\]]+|\[[^\[\]]+\]")
-_OURS = ("spec.seed",)
+_SEED = "spec.seed"
 _LONGEST_NAME = 63
 
 
@@ -71,13 +71,15 @@ def sweep_runs(sweep: SweepSpec, base: Mapping[str, object]) -> list[SweepRun]:
     if len(arms) * len(sweep.seeds) > MOST_RUNS:
         raise JobError([Problem("arms", len(arms) * len(sweep.seeds), f"are more runs than {MOST_RUNS}, with all seeds")])
     problems = list(_unknown_arms(sweep, {arm.name for arm in arms}))
+    of_arms: dict[str, tuple[Problem, ...]] = {}
     runs: dict[tuple[str, int], SweepRun] = {}
     for arm in arms:
         try:
             for seed in sweep.seeds:
                 runs[arm.name, seed] = SweepRun(arm=arm.name, seed=seed, job=_job(base, arm, seed))
         except JobError as error:
-            problems += [Problem(f"arm {arm.name}: {each.field}", each.value, each.message) for each in error.problems]
+            of_arms[arm.name] = error.problems
+    problems += _told_once(of_arms, arms=len(arms))
     if problems:
         raise JobError(problems)
     return [runs[arm.name, seed] for seed in sweep.seeds for arm in arms]
@@ -103,11 +105,24 @@ def with_value(document: Mapping[str, object], path: str, value: JsonValue) -> d
     return changed
 
 
+def _told_once(of_arms: Mapping[str, Sequence[Problem]], *, arms: int) -> Iterator[Problem]:
+    """What every arm has is the job's own, and said once."""
+    shared = [
+        each for each in next(iter(of_arms.values()), ()) if len(of_arms) == arms and all(each in found for found in of_arms.values())
+    ]
+    for each in shared:
+        yield Problem(f"every arm: {each.field}", each.value, each.message)
+    for arm, found in of_arms.items():
+        for each in found:
+            if each not in shared:
+                yield Problem(f"arm {arm}: {each.field}", each.value, each.message)
+
+
 def _job(base: Mapping[str, object], arm: ArmSpec, seed: int) -> ReasoningRLJob:
     document: dict[str, object] = copy.deepcopy(dict(base))
     problems = []
-    for path, value in arm.set.items():
-        if path in _OURS:
+    for path, value in [*arm.set.items(), (_SEED, seed)]:
+        if path == _SEED and path in arm.set:
             problems.append(Problem(path, value, "is set by the sweep's seeds; remove it here"))
             continue
         try:
@@ -116,7 +131,6 @@ def _job(base: Mapping[str, object], arm: ArmSpec, seed: int) -> ReasoningRLJob:
             problems.append(Problem(path, value, str(error)))
     if problems:
         raise JobError(problems)
-    document = with_value(document, "spec.seed", seed)
     metadata = document.get("metadata")
     document["metadata"] = {**(metadata if isinstance(metadata, Mapping) else {}), "name": arm.name}
     return parse_job(document)

@@ -18,7 +18,10 @@ from reasonrl.api.sweep_parse import parse_strictly
 SWEEP_FILE = "sweep.yaml"
 """What a directory of a sweep holds beside its runs: a SweepRecord."""
 CHECKS_FILE = "checks.yaml"
+WARM_START_DIRECTORY = "warm-start"
+LOGS_DIRECTORY = "logs"
 MOST_RUNS = 1000
+_TAKEN = (WARM_START_DIRECTORY, LOGS_DIRECTORY)
 
 FieldPath = Annotated[str, Field(min_length=6, max_length=512, pattern=r"^spec\.")]
 Changes = Annotated[dict[FieldPath, JsonValue], Field(max_length=64)]
@@ -112,7 +115,11 @@ def run_name(arm: str, seed: int) -> str:
 
 
 def _doubles(sweep: SweepSpec) -> list[Problem]:
-    problems = []
+    problems = [
+        Problem("arms", arm.name, "is what a directory of the sweep itself is called; name the arm otherwise")
+        for arm in sweep.arms
+        if arm.name in _TAKEN
+    ]
     for field, names in (("seeds", [str(seed) for seed in sweep.seeds]), ("arms", [arm.name for arm in sweep.arms])):
         for name in dict.fromkeys(name for name in names if names.count(name) > 1):
             problems.append(Problem(field, name, "is there twice; a run would be made over the other"))

@@ -17,8 +17,7 @@ from reasonrl.api.job import ReasoningRLJob
 from reasonrl.api.parse import parse_job
 from reasonrl.api.run_files import FINAL_DIRECTORY
 from reasonrl.api.sweep_jobs import SweepRun
-
-WARM_START_DIRECTORY = "warm-start"
+from reasonrl.api.sweep_spec import WARM_START_DIRECTORY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

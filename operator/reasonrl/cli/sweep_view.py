@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from reasonrl.api.sweep_jobs import SweepRun, arms_of
-from reasonrl.api.sweep_spec import SweepSpec
-from reasonrl.api.sweep_warm_start import WARM_START_DIRECTORY, SweepTask
+from reasonrl.api.sweep_spec import WARM_START_DIRECTORY, SweepSpec
+from reasonrl.api.sweep_warm_start import SweepTask
 from reasonrl.run.sweep_progress import RunState, State, planned_steps, seconds_left
 from reasonrl.run.telemetry.wording import duration, percent, printable
 
@@ -51,7 +51,12 @@ class SweepView:
             self._told[run.task.name] = run.state
             done = sum(each.state is State.FINISHED for each in runs)
             tail = f"; {done} of {len(runs)} finished" + (f", about {duration(left)} left" if left else "")
-            what = {State.RUNNING: "started" if run.step == 0 else f"goes on at step {run.step}"}.get(run.state, run.state.value)
+            before = run.state is State.FINISHED and run.started is None
+            what = (
+                "was finished before"
+                if before
+                else {State.RUNNING: "started" if run.step == 0 else f"goes on at step {run.step}"}.get(run.state, run.state.value)
+            )
             reason = f": {printable(run.message)}" if run.message else ""
             self._console.print(f"{run.task.name} {what}{reason}{tail}", markup=False, highlight=False, soft_wrap=True)
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from reasonrl.api.exit_codes import ExitCode
 from reasonrl.api.live_edits import changed_fields
+from reasonrl.api.sweep_spec import LOGS_DIRECTORY
 from reasonrl.api.sweep_warm_start import SweepTask
 from reasonrl.run.run_directory import RunDirectoryError, kept_job, locked
 from reasonrl.run.stop_request import StopRequest
 from reasonrl.run.sweep_progress import RunState, State, is_finished
 from reasonrl.run.sweep_worker import WorkOrder, start_worker
 
-LOGS_DIRECTORY = "logs"
 LOOK_SECONDS = 0.5
 GRACE_SECONDS = 300.0
 """How long runs may take to save a checkpoint when the sweep is asked to stop."""
